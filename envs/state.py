@@ -76,7 +76,15 @@ class Context:
     """Control period [s]"""
     dynamics: Mapping[str, Tensor]
     """What the events last drew, by the name of the Field, e.g. dynamics["friction"]: (B, 1)"""
-    ground: Tensor
-    """Height of the terrain under the base. (B,) [m]"""
+    base_height: Tensor
+    """Height of the base's origin above the ground under it. (B,) [m]"""
+    foot_height: Tensor
+    """Height of the feet's origins above the ground under them. (B, F) [m]"""
+    rest: Tensor
+    """The robot's rest pose. (J,) [rad]"""
+    lower: Tensor
+    """The joints' lower limits. (J,) [rad]"""
+    upper: Tensor
+    """The joints' upper limits. (J,) [rad]"""
     sense: Callable[[str], Tensor]
     """Reading of a named sensor of the scene, computed when first asked for in a step"""

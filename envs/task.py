@@ -54,8 +54,7 @@ class Observation:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Numbers that the source needs, e.g. the frequency of a gait clock; exported as they are"""
     mirror: str = "none"
-    """How the term changes in the robot's mirror: "none", "vector" (y flips), "axial" (x and z
-    flip), "joints", "feet", "command" (vx, vy, wz), or "heights" (a scan; y flips)"""
+    """How the term changes in the robot's mirror, one of `mirror.KINDS`"""
     noise: float = 0.0
     """Half-width of uniform noise, drawn in every step [the term's unit]"""
     bias: float = 0.0
@@ -87,8 +86,9 @@ class Event:
     """What is drawn; None for a push (a jump of the base's velocity)"""
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
-    """Range of a uniform draw, one entry for each value of the field (or one for all). For a
-    push: linear [m/s] and angular [rad/s] world-frame velocity, six entries"""
+    """Range of a uniform draw, one entry for each value of the field (or one for all); whole
+    numbers are drawn for an action delay. For a push: linear [m/s] and angular [rad/s]
+    world-frame velocity, six entries"""
     every: tuple[float, float] | None = None
     """Range of the time between occurrences [s]; None: once, at the start of each episode"""
 
@@ -106,6 +106,10 @@ class Command(Protocol):
         """Draw anew for the masked environments (B,)."""
         ...
 
+    def widen(self, share: Tensor) -> None:
+        """Draw from this share of the full range from now on. () in 0..1"""
+        ...
+
     def step(self, dt: float) -> None:
         """Let time pass; draw anew where a command's time is up."""
         ...
@@ -118,6 +122,19 @@ class Command(Protocol):
     def snapshot(self) -> dict[str, Tensor]: ...
 
     def restore(self, snapshot: Mapping[str, Tensor]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curriculum:
+    """When things become harder."""
+
+    widen_above: float = 0.8
+    """The command's range grows while the share of the best possible `track` reward that ended
+    episodes earned exceeds this"""
+    widen_by: float = 0.02
+    """Growth of the range for each mean episode, as a share of the full range"""
+    start: float = 0.3
+    """Share of the full range at the start"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +150,8 @@ class Task:
     rewards: Mapping[str, Reward]
     terminations: Mapping[str, Term]
     """(B,) bool: the episode has failed"""
+    metrics: Mapping[str, Term] = field(default_factory=dict)
+    """(B,) what a person wants to know, e.g. the velocity error [m/s]; logged, never learnt from"""
     command: Callable[[int, Any, Generator], Command]
     """Makes the command for (num_envs, device, generator)"""
     events: Mapping[str, Event] = field(default_factory=dict)
@@ -148,6 +167,9 @@ class Task:
     """Largest magnitude of an action"""
     reset_noise: float = 0.1
     """Half-width of the uniform draw around the rest pose at reset [rad]"""
+
+    curriculum: Curriculum | None = None
+    """Moves environments between terrain levels, and widens the command"""
 
     def __post_init__(self) -> None:
         leaks = [name for name, term in self.proprio.items() if term.privileged]
