@@ -119,12 +119,3 @@ def test_files_stay_under_400_lines_and_functions_under_50(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             assert length <= 50, f"{path.name}:{node.lineno} {node.name} has {length} lines"
-
-
-def test_nothing_is_printed_outside_the_command_line_and_the_benchmarks() -> None:
-    for path in SOURCES:
-        if path.relative_to(ROOT).parts[0] in {"cli", "benchmarks"}:
-            continue
-        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-        names = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
-        assert "print" not in names, path
