@@ -1,0 +1,54 @@
+"""A gated recurrent unit on one frame: the default encoder of a student."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.policies.protocol import Encoder, State
+
+
+class Gru(Encoder):
+    """One GRU layer; the state is its hidden vector, zero when an episode begins."""
+
+    state_names = ("h",)
+
+    def __init__(self, size: int, *, width: int = 128, history: int = 1) -> None:
+        """`size` numbers in, `width` numbers of memory and of latent."""
+        super().__init__(size, latent=width, history=history)
+        self.width = width
+        self.input = nn.Linear(size, 3 * width)
+        self.hidden = nn.Linear(width, 3 * width)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(width**-0.5), width**-0.5)
+
+    def initial(self, batch: int) -> State:
+        """Zeros. (1, B, width)"""
+        return (self.hidden.weight.new_zeros(1, batch, self.width),)
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step: x (B, n) to latent (B, width)."""
+        h = self._cell(self.input(x), state[0][0])
+        return h, (h.unsqueeze(0),)
+
+    def sequence(
+        self, x: Tensor, state: State, dones: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """T steps, the input's share of the gates computed for all of them at once."""
+        inputs, h = self.input(x), state[0][0]
+        ends = None if dones is None else dones.reshape(*x.shape[:2], 1).bool()
+        latents = []
+        for t in range(x.shape[0]):
+            h = self._cell(inputs[t], h)
+            latents.append(h)
+            if ends is not None:
+                h = h.masked_fill(ends[t], 0.0)
+        return torch.stack(latents), (h.unsqueeze(0),)
+
+    def _cell(self, x: Tensor, h: Tensor) -> Tensor:
+        """Reset, update and candidate gates (Cho et al. 2014), in the form of torch's GRU."""
+        hidden = self.hidden(h)
+        w = self.width
+        reset, update = torch.sigmoid(x[..., : 2 * w] + hidden[..., : 2 * w]).chunk(2, -1)
+        candidate = torch.tanh(x[..., 2 * w :] + reset * hidden[..., 2 * w :])
+        return candidate + update * (h - candidate)
