@@ -83,6 +83,11 @@ class Line:
             place = f"{self.stage} {progress.iteration}/{progress.total}"
             self.console.print(f"{place}  {numbers}", soft_wrap=True)
 
+    def count(self, what: str, done: int, total: int) -> None:
+        """Before a part of something that is counted but not trained."""
+        if self.task is not None:
+            self.bar.update(self.task, total=total, completed=done, numbers=what)
+
 
 def describe(progress: Progress) -> str:
     """The numbers of a line; those that are not known yet are left out."""
