@@ -9,10 +9,11 @@ from importlib.metadata import entry_points
 
 from tutelage.assets.go2 import go2
 from tutelage.assets.robot import Gait, Joint, Mirror, Robot
+from tutelage.assets.toy import toy
 
 __all__ = ["ROBOTS", "Gait", "Joint", "Mirror", "Robot", "load_outside_robots", "robot"]
 
-ROBOTS: dict[str, Callable[[], Robot]] = {"go2": go2}
+ROBOTS: dict[str, Callable[[], Robot]] = {"go2": go2, "toy": toy}
 """Every robot by name. Another package adds its own through the entry point `tutelage.robots`."""
 
 _log = logging.getLogger(__name__)
