@@ -23,7 +23,7 @@ def rotate_inverse(q: Tensor, v: Tensor) -> Tensor:
 
 def _turn(w: Tensor, axis: Tensor, v: Tensor) -> Tensor:
     """v + 2 w (u x v) + 2 u x (u x v), for the quaternion (w, u)."""
-    shape = torch.broadcast_shapes(axis.shape, v.shape)
+    shape = torch.broadcast_shapes(axis.shape, v.shape)  # type: ignore[no-untyped-call]
     axis, v = axis.expand(shape), v.expand(shape)
     twice = 2 * torch.linalg.cross(axis, v)
     turned: Tensor = v + w * twice + torch.linalg.cross(axis, twice)
