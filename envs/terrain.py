@@ -242,7 +242,7 @@ def height_at(ground: Ground, xy: Tensor) -> Tensor:
     last_x, last_y = heights.shape[0] - 1, heights.shape[1] - 1
     x = ((xy[..., 0] - ground.origin[0]) / ground.cell).clamp(0, last_x)
     y = ((xy[..., 1] - ground.origin[1]) / ground.cell).clamp(0, last_y)
-    # Clamped below too: a position that is not a number becomes some integer, which must be a place.
+    # Clamped again: a position that is not a number becomes just any integer.
     i, j = x.long().clamp(0, last_x - 1), y.long().clamp(0, last_y - 1)
     u, v = x - i, y - j
     low, high = heights[i, j], heights[i + 1, j + 1]

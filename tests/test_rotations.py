@@ -4,6 +4,7 @@ from math import pi, sqrt
 
 import torch
 from torch import Tensor
+
 from tutelage.envs.rotations import (
     conjugate,
     from_axis_angle,

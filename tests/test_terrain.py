@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from tutelage.envs.terrain import FLAT, KINDS, Ground, Terrain, height_at, promote
 
 
