@@ -1,9 +1,10 @@
-"""The deterministic policy with its memory as inputs and outputs: what is written to a file."""
+"""The deterministic policy with its memory as inputs and outputs: what is written to a file.
 
-from __future__ import annotations
+No `from __future__ import annotations` here: TorchScript reads annotations as objects.
+"""
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ class Exportable(nn.Module):
     The state tensors are (1, N, size), zero at the beginning of an episode. N is `batch`.
     """
 
-    def __init__(self, model: Model, batch: int = 1) -> None:
+    def __init__(self, model: "Model", batch: int = 1) -> None:
         """Copy what decides the action: normaliser, encoder, MLP, mean of the distribution."""
         super().__init__()
         self.normalizer = copy.deepcopy(model.obs_normalizer)
@@ -57,7 +58,7 @@ class Exportable(nn.Module):
         return self.dummy_inputs
 
 
-def exportable(model: Model, batch: int = 1) -> Exportable:
+def exportable(model: "Model", batch: int = 1) -> Exportable:
     """The model as a function of observation and state alone."""
     return Exportable(model, batch)
 
@@ -65,12 +66,13 @@ def exportable(model: Model, batch: int = 1) -> Exportable:
 class _Feedforward(nn.Module):
     """Scriptable; nothing to remember."""
 
-    def __init__(self, step: torch.jit.ScriptModule) -> None:
+    def __init__(self, step: nn.Module) -> None:
         super().__init__()
         self.step = step
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.step(x)[0]
+        actions: Tensor = self.step(x)[0]
+        return actions
 
     @torch.jit.export
     def reset(self) -> None:
@@ -80,24 +82,24 @@ class _Feedforward(nn.Module):
 class _Recurrent(nn.Module):
     """Scriptable; one state as a buffer."""
 
-    hidden_state: torch.Tensor
+    hidden_state: Tensor
 
-    def __init__(self, step: torch.jit.ScriptModule, state: Tensor) -> None:
+    def __init__(self, step: nn.Module, state: Tensor) -> None:
         super().__init__()
         self.step = step
         self.register_buffer("hidden_state", state)
 
     def forward(self, x: Tensor) -> Tensor:
-        actions, after = self.step(x, self.hidden_state)
-        self.hidden_state.copy_(after)
-        return actions
+        out: tuple[Tensor, Tensor] = self.step(x, self.hidden_state)
+        self.hidden_state.copy_(out[1])
+        return out[0]
 
     @torch.jit.export
     def reset(self) -> None:
         self.hidden_state.zero_()
 
 
-def scriptable(model: Model) -> nn.Module:
+def scriptable(model: "Model") -> nn.Module:
     """A module for `torch.jit.script` that keeps its memory inside, for one environment."""
     policy = exportable(model)
     inputs = policy.dummy_inputs
@@ -105,5 +107,5 @@ def scriptable(model: Model) -> nn.Module:
         raise NotImplementedError(
             f"TorchScript with {len(inputs) - 1} states ({policy.input_names[1:]}); export to ONNX"
         )
-    step = torch.jit.trace(policy, inputs)
+    step = cast(nn.Module, torch.jit.trace(policy, inputs))  # type: ignore[no-untyped-call]
     return _Feedforward(step) if len(inputs) == 1 else _Recurrent(step, inputs[1])

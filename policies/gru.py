@@ -35,11 +35,11 @@ class Gru(Encoder):
         self, x: Tensor, state: State, dones: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """T steps, the input's share of the gates computed for all of them at once."""
-        inputs, h = self.input(x), state[0][0]
+        h = state[0][0]
         ends = None if dones is None else dones.reshape(*x.shape[:2], 1).bool()
         latents = []
-        for t in range(x.shape[0]):
-            h = self._cell(inputs[t], h)
+        for t, gates in enumerate(self.input(x).unbind()):
+            h = self._cell(gates, h)
             latents.append(h)
             if ends is not None:
                 h = h.masked_fill(ends[t], 0.0)
@@ -47,8 +47,9 @@ class Gru(Encoder):
 
     def _cell(self, x: Tensor, h: Tensor) -> Tensor:
         """Reset, update and candidate gates (Cho et al. 2014), in the form of torch's GRU."""
-        hidden = self.hidden(h)
-        w = self.width
-        reset, update = torch.sigmoid(x[..., : 2 * w] + hidden[..., : 2 * w]).chunk(2, -1)
-        candidate = torch.tanh(x[..., 2 * w :] + reset * hidden[..., 2 * w :])
+        sizes = [2 * self.width, self.width]
+        gates, new = x.split(sizes, -1)
+        gates_h, new_h = self.hidden(h).split(sizes, -1)
+        reset, update = torch.sigmoid(gates + gates_h).chunk(2, -1)
+        candidate = torch.tanh(new + reset * new_h)
         return candidate + update * (h - candidate)

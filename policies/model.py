@@ -26,9 +26,11 @@ They agree, and so does `exportable(model)`, which sim2real/export.py writes to 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from rsl_rl.models import MLPModel
+from rsl_rl.modules import HiddenState
 from rsl_rl.modules.distribution import GaussianDistribution
 from rsl_rl.utils import unpad_trajectories
 from tensordict import TensorDict
@@ -40,7 +42,7 @@ from tutelage.policies.exportable import exportable, scriptable
 __all__ = ["BoundedGaussian", "Hidden", "Model", "exportable"]
 
 Hidden = Tensor | State | None
-"""rsl_rl's form of a state: None for no memory, one tensor (1, B, size), or a tuple of them"""
+"""A state as it may be handed over: None for the initial one, one tensor (1, B, size), a tuple"""
 
 
 class BoundedGaussian(GaussianDistribution):
@@ -210,11 +212,11 @@ class Model(MLPModel):
         elif self._state is not None:
             self._state = self.encoder.reset(self._state, dones)
 
-    def get_hidden_state(self) -> Hidden:
+    def get_hidden_state(self) -> HiddenState:
         """The memory in rsl_rl's form; None before the first step and without memory."""
         if not self._state:
             return None
-        return self._state[0] if len(self._state) == 1 else self._state
+        return cast(HiddenState, self._state[0] if len(self._state) == 1 else self._state)
 
     def detach_hidden_state(self, dones: Tensor | None = None) -> None:
         """Cut the gradient through the memory, in the environments of `dones` (B,) or in all."""

@@ -59,7 +59,7 @@ class Encoder(nn.Module, ABC):
         that step t + 1 starts from the initial state. None: no episode ends.
         """
         if not self.state_names:
-            return self(x, state)
+            return self.forward(x, state)
         latents = []
         for t in range(x.shape[0]):
             latent, state = self(x[t], state)

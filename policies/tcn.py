@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from rsl_rl.utils import resolve_nn_activation
 from torch import Tensor, nn
@@ -39,20 +41,18 @@ class Tcn(Encoder):
             depth += 1
         self.padding = kernel**depth - history
         sizes = [self.frame] + [channels] * depth
-        self.layers = nn.ModuleList(
-            nn.Linear(kernel * a, b) for a, b in zip(sizes, sizes[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.Linear(kernel * a, b) for a, b in pairwise(sizes))
         self.readout = nn.Linear(sizes[-1], width)
         self.activation = resolve_nn_activation(activation)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """(..., n) to (..., width)."""
-        frames = x.unflatten(-1, (self.history, self.frame))
+        frames = x.reshape(*x.shape[:-1], self.history, self.frame)
         if self.padding:
             frames = torch.cat([frames[..., :1, :]] * self.padding + [frames], -2)
         length = self.history + self.padding
         for layer in self.layers:
             length //= self.kernel
-            joined = frames.reshape(*x.shape[:-1], length, layer.in_features)
+            joined = frames.reshape(*x.shape[:-1], length, self.kernel * frames.shape[-1])
             frames = self.activation(layer(joined))
         return self.activation(self.readout(frames.squeeze(-2))), state
