@@ -42,8 +42,11 @@ def _mujoco_cpu(scene: Scene, num_envs: int) -> Simulator:
 SIMULATORS: dict[str, Callable[[Scene, int], Simulator]] = {"mujoco_cpu": _mujoco_cpu}
 
 
-def tasks() -> dict[str, Callable[[], Task]]:
-    """Our tasks and those of installed packages (entry points `tutelage.tasks`)."""
+def known_tasks() -> dict[str, Callable[[], Task]]:
+    """Our tasks and those of installed packages (entry points `tutelage.tasks`).
+
+    Not called `tasks`: importing the package `envs.tasks` would put itself in its place.
+    """
     found = dict(TASKS)
     for point in entry_points(group="tutelage.tasks"):
         try:
@@ -66,7 +69,7 @@ def make(
     `history` > 1 adds the observation group "history": that many frames of "proprio". Raises
     ValueError, naming the choices, for an unknown task or simulator.
     """
-    known = tasks()
+    known = known_tasks()
     if name not in known:
         raise ValueError(f"unknown task '{name}'; known are {sorted(known)}")
     return build(known[name](), num_envs=num_envs, sim=sim, seed=seed, history=history)

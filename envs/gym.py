@@ -122,7 +122,7 @@ def numbers(log: Mapping[str, torch.Tensor]) -> dict[str, float]:
 
 def register() -> None:
     """Name every task for `gymnasium.make` and `gymnasium.make_vec`."""
-    for task in envs.tasks():
+    for task in envs.known_tasks():
         gymnasium.register(
             id=f"Tutelage/{task}-v0",
             entry_point="tutelage.envs.gym:Single",
