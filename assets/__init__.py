@@ -7,13 +7,14 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 
+from tutelage.assets.g1 import g1
 from tutelage.assets.go2 import go2
 from tutelage.assets.robot import Gait, Joint, Mirror, Robot
 from tutelage.assets.toy import toy
 
 __all__ = ["ROBOTS", "Gait", "Joint", "Mirror", "Robot", "load_outside_robots", "robot"]
 
-ROBOTS: dict[str, Callable[[], Robot]] = {"go2": go2, "toy": toy}
+ROBOTS: dict[str, Callable[[], Robot]] = {"go2": go2, "g1": g1, "toy": toy}
 """Every robot by name. Another package adds its own through the entry point `tutelage.robots`."""
 
 _log = logging.getLogger(__name__)
