@@ -24,7 +24,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "algos/train.py": ("policies", "envs", "assets"),
     "sim2real": ("sim2real", "assets"),
     "sim2real/contract.py": (),
-    "sim2real/runtime.py": ("sim2real.contract",),
+    "sim2real/contract_json.py": ("sim2real.contract",),
+    "sim2real/policy_file.py": ("sim2real.contract", "sim2real.contract_json"),
+    "sim2real/runtime.py": ("sim2real.contract", "sim2real.policy_file"),
     "sim2real/export.py": ("sim2real", "assets", "envs", "policies", "algos"),
     "cli": ("assets", "envs", "policies", "algos", "sim2real", "benchmarks"),
     "benchmarks": ("assets", "envs", "policies", "algos", "sim2real"),
@@ -36,6 +38,8 @@ OUTSIDE: dict[str, frozenset[str]] = {
     "assets": frozenset({"numpy"}),
     "policies": frozenset({"torch", "rsl_rl", "tensordict"}),
     "sim2real/contract.py": frozenset(),
+    "sim2real/contract_json.py": frozenset(),
+    "sim2real/policy_file.py": frozenset({"onnxruntime"}),
     "sim2real/runtime.py": frozenset({"numpy", "onnxruntime"}),
 }
 """Packages that a file may import at all, where that is limited. tensordict is the type that
