@@ -37,8 +37,6 @@ class Training(Command):
     """Seed of everything that is drawn."""
     set: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE")] = ()
     """Other numbers of the recipe, e.g. --set learning_rate=3e-4 epochs=2."""
-    device: str = "cpu"
-    """Where the networks are trained: cpu or cuda:0."""
     name: str = ""
     """A word added to the name of the run's folder."""
     log_root: Path = LOG_ROOT
@@ -60,8 +58,8 @@ class Train(Training):
 class Distill(Training):
     """Distil a trained teacher into a student, which sees what the robot senses."""
 
-    teacher: Annotated[Path, arg(metavar="RUN|FILE")]
-    """The teacher: its run's folder, or one of its checkpoints."""
+    teacher: Annotated[Path | None, arg(metavar="RUN|FILE")] = None
+    """The teacher: its run's folder, or one of its checkpoints. A run that is resumed knows it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +116,6 @@ class Run(Command):
     """A tiny budget; gates are reported, not enforced."""
     seed: int = 0
     """Seed of everything that is drawn."""
-    device: str = "cpu"
-    """Where the networks are trained: cpu or cuda:0."""
     name: str = ""
     """A word added to the name of the run's folder."""
     log_root: Path = LOG_ROOT

@@ -17,6 +17,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
+
 from tutelage.cli import commands
 
 
@@ -106,6 +107,7 @@ def batch() -> Iterator[Finding]:
 def backends() -> Iterator[Finding]:
     """The simulators: two environments of the first recipe's task are stepped."""
     import torch
+
     from tutelage import envs
     from tutelage.algos.recipes import RECIPES
 

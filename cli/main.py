@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Sequence
 
 import tyro
+
 from tutelage.cli import commands
 from tutelage.cli.names import UserError, unknown
 

@@ -32,7 +32,8 @@ def bench(command: commands.Bench) -> int:
     out.write_text(json.dumps(result, indent=2) + "\n")
     print(f"{plan.num_envs} environments, medians of {plan.windows} windows [steps/s]")
     for name, speed in result["steps_per_second"].items():
-        print(f"  {name:<24}{speed['median']:>12,.0f}   ({speed['low']:,.0f} to {speed['high']:,.0f})")
+        low, high = speed["low"], speed["high"]
+        print(f"  {name:<24}{speed['median']:>12,.0f}   ({low:,.0f} to {high:,.0f})")
     for name, ratio in result["ratios"].items():
         print(f"  {name:<36}{ratio:.3f}")
     print(f"  {'peak memory':<36}{result['peak_memory_mib']['this task']:,.0f} MiB")

@@ -83,6 +83,10 @@ class Line:
             place = f"{self.stage} {progress.iteration}/{progress.total}"
             self.console.print(f"{place}  {numbers}", soft_wrap=True)
 
+    def say(self, text: str) -> None:
+        """Something that stays, above the line."""
+        self.console.print(text, soft_wrap=True, markup=False)
+
     def count(self, what: str, done: int, total: int) -> None:
         """Before a part of something that is counted but not trained."""
         if self.task is not None:

@@ -1,33 +1,42 @@
-"""Recipes as they are asked for: by name, with a seed's worth of changes, or tiny."""
+"""Recipes as they are asked for: by name, and with what was typed applied to them."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from tutelage.algos.recipes import RECIPES, Recipe
 from tutelage.cli.commands import Training
 from tutelage.cli.names import UserError, choose, override
+
+Part: TypeAlias = Literal["teacher", "student"]
 
 
 def recipe_named(name: str) -> Recipe:
     return choose("recipe", name, RECIPES)()
 
 
-def asked_for(command: Training, part: Literal["teacher", "student"]) -> Recipe:
-    """The recipe with what was typed applied to its teacher or its student."""
+def asked_for(command: Training, part: Part) -> Recipe:
+    """The recipe with `--set` applied to its teacher or its student."""
     recipe = recipe_named(command.recipe)
+    for name in ("num_envs", "iterations"):
+        number = getattr(command, name)
+        if number is not None and number < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {number}")
+    if part == "teacher":
+        changed = override("teacher", recipe.teacher, command.set)
+        return dataclasses.replace(recipe, teacher=changed)
+    return dataclasses.replace(recipe, student=override("student", recipe.student, command.set))
+
+
+def with_numbers(recipe: Recipe, part: Part, command: Training) -> Recipe:
+    """What a training will use: `--smoke`, `--num-envs` and `--iterations` applied as well."""
     if command.smoke:
         from tutelage.algos.config import smoke
 
         recipe = smoke(recipe)
-    numbers = {"num_envs": command.num_envs, "iterations": command.iterations}
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {number}")
-    given = {name: number for name, number in numbers.items() if number is not None}
+    typed = {"num_envs": command.num_envs, "iterations": command.iterations}
+    given = {name: number for name, number in typed.items() if number is not None}
     if part == "teacher":
-        teacher = override("teacher", recipe.teacher, command.set)
-        return dataclasses.replace(recipe, teacher=dataclasses.replace(teacher, **given))
-    student = override("student", recipe.student, command.set)
-    return dataclasses.replace(recipe, student=dataclasses.replace(student, **given))
+        return dataclasses.replace(recipe, teacher=dataclasses.replace(recipe.teacher, **given))
+    return dataclasses.replace(recipe, student=dataclasses.replace(recipe.student, **given))

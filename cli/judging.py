@@ -1,0 +1,122 @@
+"""`tutelage export`, `tutelage check` and `tutelage play`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tutelage.algos import runs
+from tutelage.algos.recipes import RECIPES, Recipe
+from tutelage.cli import commands, shipped
+from tutelage.cli.names import UserError
+from tutelage.cli.progress import Line
+from tutelage.sim2real import check as checking
+from tutelage.sim2real import scenario as scenarios
+from tutelage.sim2real.runtime import Policy, PolicyError
+
+T = TypeVar("T")
+SCENARIO = "quadruped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What came of a check, and where it is written."""
+
+    result: checking.CheckResult
+    report: Path
+    smoke: bool
+
+
+def export(command: commands.Export) -> int:
+    checkpoint = runs.checkpoint_of(command.run)
+    out = command.out or checkpoint.parent / "exported" / shipped.POLICY
+    write_policy(command.run, out)
+    print(out)
+    return 0
+
+
+def write_policy(run: Path, out: Path) -> None:
+    raise NotImplementedError
+
+
+def check(command: commands.Check) -> int:
+    path = shipped.policy(command.policy)
+    recipe = recipe_of(path)
+    with Line() as line:
+        line.begin("check")
+        judged = judge(
+            path,
+            recipe,
+            scenario=command.scenario,
+            out=command.out or place(command.policy, path),
+            smoke=command.smoke,
+            video=command.video,
+            line=line,
+        )
+        line.end("judged")
+    return verdict(judged)
+
+
+def recipe_of(path: Path) -> Recipe | None:
+    """The recipe that a policy names in its contract; None where the file or name is not ours."""
+    try:
+        named = Policy(path).contract.lineage.recipe
+    except PolicyError:
+        return None  # the check refuses the file, and says so in its report
+    return RECIPES[named]() if named in RECIPES else None
+
+
+def place(named: str, path: Path) -> Path:
+    """Beside the policy, but never inside the installed package."""
+    if path in shipped.policies().values():
+        return Path("logs/check") / named
+    return path.parent / "check"
+
+
+def judge(
+    path: Path,
+    recipe: Recipe | None,
+    *,
+    out: Path,
+    smoke: bool,
+    video: bool,
+    line: Line,
+    scenario: str | None = None,
+    curve: Path | None = None,
+) -> Judged:
+    """Run the scenario and write the report; gates are those of the recipe."""
+    chosen = scenario or (recipe.scenario if recipe else SCENARIO)
+    plan = scenarios.load(f"{chosen}:smoke" if smoke and ":" not in chosen else chosen)
+    gates = [(gate.metric, gate.low, gate.high) for gate in recipe.gates] if recipe else []
+    out.mkdir(parents=True, exist_ok=True)
+    result = checking.check(
+        path,
+        plan,
+        gates=gates,
+        video=video,
+        out=out,
+        progress=lambda done, total, name: line.count(name, done, total),
+        curve=curve,
+    )
+    return Judged(result=result, report=out / "report.html", smoke=smoke)
+
+
+def verdict(judged: Judged) -> int:
+    """Print the verdict, its numbers and the report's path; the exit code."""
+    result = judged.result
+    if result.status == "failed":
+        raise UserError(f"{result.reason}\nreport: {judged.report}")
+    for warning in result.warnings:
+        print(f"warning: {warning}")
+    gated = {gate.metric for gate in result.gates}
+    for name, value in result.metrics.items():
+        if name not in gated:
+            print(f"  {name:<28}{value:>10.4f}")
+    for gate in result.gates:
+        bounds = f"{gate.low:g} to {gate.high:g}"
+        print(f"  {gate.metric:<28}{gate.value:>10.4f}   {'pass' if gate.passed else 'FAIL'} ({bounds})")
+    enforced = " (a smoke run: gates are not enforced)" if judged.smoke else ""
+    print(f"verdict: {result.verdict}{enforced}")
+    print(f"report: {judged.report}")
+    return 0 if result.passed or judged.smoke else 1

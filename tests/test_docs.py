@@ -1,0 +1,100 @@
+"""What the README and the guides show is what there is, and runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from tutelage.cli import commands
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+GUIDES = sorted((ROOT / "docs").glob("*.md"))
+CLASSES: dict[str, type] = {
+    word: getattr(commands, word.capitalize()) for word in commands.NAMES
+}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def typed(text: str) -> list[str]:
+    """Every `tutelage ...` in a text: in its shell blocks and between backticks."""
+    lines = [line for block in blocks(text, "bash") for line in block.splitlines()]
+    lines += re.findall(r"`(tutelage [^`]+)`", text)
+    parts = [part.strip() for line in lines for part in re.split(r"&&|#", line)]
+    return [part for part in parts if part.startswith("tutelage ")]
+
+
+def test_the_readme_begins_with_the_two_commands_that_set_everything_up() -> None:
+    first, second = blocks(README, "bash")[:2]
+    assert first.split("#")[0].strip() == "pip install . && tutelage run go2-flat"
+    assert second.split("#")[0].strip() == 'pip install ".[test]" && pytest'
+
+
+def test_the_script_of_the_checks_runs_the_readmes_test_command() -> None:
+    script = (ROOT / ".ci/run").read_text()
+    pattern = re.search(r"sed -n 's/(\^.*?)\$/", script)
+    assert pattern is not None
+    line = blocks(README, "bash")[1].strip()
+    assert re.fullmatch(r'(pip install "\.\[test\]" && pytest) *(#.*)?', line)
+    assert 'eval "$test_command"' in script
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *GUIDES], ids=lambda path: path.name)
+def test_every_command_that_is_shown_exists_with_its_options(path: Path) -> None:
+    for command in typed(path.read_text()):
+        words = shlex.split(command)
+        assert words[1] in commands.NAMES, command
+        known = {f"--{field.name.replace('_', '-')}" for field in fields(CLASSES[words[1]])}
+        options = {word for word in words if word.startswith("--")}
+        assert options <= known | {"--help"}, command
+
+
+def test_every_command_is_in_the_readme() -> None:
+    assert {shlex.split(command)[1] for command in typed(README)} == set(commands.NAMES)
+
+
+def test_options_named_alone_exist_somewhere() -> None:
+    known = {f"--{field.name.replace('_', '-')}" for cls in CLASSES.values() for field in fields(cls)}
+    named = set(re.findall(r"`(--[a-z-]+)", README))
+    assert named <= known | {"--help"}
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *GUIDES], ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_readme_is_a_screen_and_a_half() -> None:
+    assert len(README.splitlines()) <= 90
+
+
+EXAMPLES = [
+    pytest.param(block, id=f"{path.stem}-{number}")
+    for path in GUIDES
+    if path.stem == "python-api"
+    for number, block in enumerate(blocks(path.read_text(), "python"))
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_runs_as_it_is_written(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "example", "exec"), {"__name__": "example"})
+
+
+def test_an_example_has_about_ten_lines() -> None:
+    for path in GUIDES:
+        if path.stem == "python-api":
+            for block in blocks(path.read_text(), "python"):
+                lines = [line for line in block.splitlines() if line.strip()]
+                assert len(lines) <= 15, block
