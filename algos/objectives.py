@@ -8,6 +8,9 @@ everything counts, and is computed exactly as rsl_rl computes it, bit for bit.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -111,3 +114,34 @@ def mirror_error(mirrored_input: Tensor, mirrored_output: Tensor, mask: Tensor |
     if mask is None:
         return functional.mse_loss(mirrored_input, target)
     return mean((mirrored_input - target).square().mean(-1), mask)
+
+
+def squared(means: Tensor, labels: Tensor, std: Tensor | None = None) -> Tensor:
+    """Squared difference, averaged over the A actions. (..., A) to (...)"""
+    return (means - labels).square().mean(-1)
+
+
+def huber(means: Tensor, labels: Tensor, std: Tensor | None = None) -> Tensor:
+    """Half the square up to a difference of 1, linear beyond; averaged. (..., A) to (...)"""
+    return functional.huber_loss(means, labels, reduction="none").mean(-1)
+
+
+def negative_log_likelihood(means: Tensor, labels: Tensor, std: Tensor | None) -> Tensor:
+    """Of the labels under N(means, std), averaged. (..., A) to (...)
+
+    The only one of the three that trains the std, which becomes what the student cannot know of
+    the teacher's action.
+    """
+    if std is None:
+        raise ValueError("the negative log likelihood needs a std")
+    z = (labels - means) / std
+    return (0.5 * z.square() + std.log() + 0.5 * math.log(2 * math.pi)).mean(-1)
+
+
+IMITATION: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
+    "mse": squared,
+    "huber": huber,
+    "nll": negative_log_likelihood,
+}
+"""name -> function of (student's means, teacher's means, student's std): error by transition.
+Averages over actions, not sums, so that a number tuned on 12 joints holds for 29."""

@@ -126,7 +126,7 @@ class PPO(RslRlPPO):  # type: ignore[misc]
             losses = self._losses(batch, self._prepare(batch))
         learning_rate = self._learning_rate_after(losses.kl)
         self.optimizer.zero_grad()
-        losses.total.backward()
+        losses.total.backward()  # type: ignore[no-untyped-call]
         if self.is_multi_gpu:
             self.reduce_parameters()
         clip = nn.utils.clip_grad_norm_

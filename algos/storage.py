@@ -7,6 +7,7 @@ flat and in recurrent batches alike, and none of their code has to be written ag
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
@@ -18,6 +19,9 @@ from torch import Tensor
 
 Memory: TypeAlias = Tensor | tuple[Tensor, ...] | None
 """Recurrent state: (layers, B, n), a pair of them for an LSTM, None at rest"""
+
+Envs: TypeAlias = Tensor | slice
+"""Which environments: indices, or all"""
 
 COUNTS = "transition_counts"
 """Key of the flag, (T, B, 1) bool"""
@@ -72,13 +76,21 @@ def _settled(x: Tensor, flag: Tensor) -> Tensor:
     return torch.where(flag | x.isfinite(), x, torch.zeros_like(x))
 
 
-def copied(state: Memory) -> Memory:
-    """A copy of a recurrent model's memory, fit to be saved."""
-    if state is None:
-        return None
+def each(function: Callable[[Tensor], Tensor], state: Memory) -> Memory:
+    """`function` of every tensor of a recurrent model's memory."""
     if isinstance(state, tuple):
-        return tuple(part.detach().clone() for part in state)
-    return state.detach().clone()
+        return tuple(function(part) for part in state)
+    return None if state is None else function(state)
+
+
+def of_envs(state: Memory, envs: Envs) -> Memory:
+    """The memory of some environments."""
+    return each(lambda part: part[..., envs, :], state)
+
+
+def copied(state: Memory) -> Memory:
+    """A copy that no later step writes to; fit for autograd and for a checkpoint."""
+    return each(lambda part: part.detach().clone(), state)
 
 
 def resume(model: MLPModel, state: Memory, num_envs: int, device: str) -> None:
@@ -87,8 +99,7 @@ def resume(model: MLPModel, state: Memory, num_envs: int, device: str) -> None:
     With another number of environments the episodes are not the same ones, and begin at rest.
     """
     parts = state if isinstance(state, tuple) else (state,)
-    if state is None or any(part is None or part.shape[-2] != num_envs for part in parts):
+    if any(part is None or part.shape[-2] != num_envs for part in parts):
         model.reset()
-        return
-    moved = tuple(part.to(device).clone() for part in parts if part is not None)
-    model.reset(hidden_state=moved if isinstance(state, tuple) else moved[0])
+    else:
+        model.reset(hidden_state=each(lambda part: part.to(device, copy=True), state))

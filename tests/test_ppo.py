@@ -24,6 +24,8 @@ B, STEPS, SIZE, ACTIONS = 6, 4, 3, 2
 class DummyEnv(VecEnv):  # type: ignore[misc]
     """B copies of x' = 0.9 x + a; an episode of world i lasts 3 + i steps."""
 
+    cfg: dict[str, Any]
+
     def __init__(self) -> None:
         self.num_envs, self.num_actions, self.max_episode_length = B, ACTIONS, 10
         self.device, self.cfg = "cpu", {}
@@ -204,7 +206,7 @@ def test_an_infinite_reward_that_counts_stops_before_the_optimiser_step() -> Non
         return torch.where(torch.arange(B) == 3, math.inf, rewards) if step == 2 else rewards
 
     roll(alg, env, infinite)
-    with pytest.raises(NonFiniteLoss, match="surrogate|value") as error:
+    with pytest.raises(NonFiniteLoss, match="value is") as error:
         alg.update()
     assert error.value.name == "value"
     assert error.value.statistics["rewards"]["nonfinite"] == 1
