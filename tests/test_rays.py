@@ -93,12 +93,9 @@ def test_a_ray_onto_a_plane_travels_height_over_the_sine_of_its_pitch() -> None:
 def test_a_ray_hits_the_side_of_a_step_not_the_ground_behind_it() -> None:
     heights = np.zeros((41, 5), dtype=np.float32)
     heights[21:] = 1.0  # rises over the cell from x = 2.0 to 2.1
-    level = cast(heights, 0.1, (0.0, 0.0), np.array([[0.5, 0.2, 0.5]]), np.array([[1.0, 0, 0]]), 9.0)
-    np.testing.assert_allclose(level, [1.55], atol=1e-6)
-    along = np.array([[0.5, 0.2, 0.5]])
-    np.testing.assert_allclose(
-        cast(heights, 0.1, (0.0, 0.0), along, np.array([[-1.0, 0, 0]]), 9.0), [9.0]
-    )
+    starts, directions = np.tile([0.5, 0.2, 0.5], (2, 1)), np.array([[1.0, 0, 0], [-1.0, 0, 0]])
+    found = cast(heights, 0.1, (0.0, 0.0), starts, directions, 9.0)
+    np.testing.assert_allclose(found, [1.55, 9.0], atol=1e-6)
 
 
 def test_straight_down_the_walk_agrees_with_the_look_up_everywhere() -> None:
