@@ -29,15 +29,15 @@ class Judged:
 
 
 def export(command: commands.Export) -> int:
-    checkpoint = runs.checkpoint_of(command.run)
-    out = command.out or checkpoint.parent / "exported" / shipped.POLICY
-    write_policy(command.run, out)
-    print(out)
+    from tutelage.sim2real.export_run import export_run  # torch is not needed for the rest
+
+    run = command.run if command.run.is_file() else runs.find(command.run)
+    with Line() as line:
+        line.begin("export")
+        path = export_run(run, command.out)
+        line.end()
+    print(path)
     return 0
-
-
-def write_policy(run: Path, out: Path) -> None:
-    raise NotImplementedError
 
 
 def check(command: commands.Check) -> int:
@@ -115,7 +115,8 @@ def verdict(judged: Judged) -> int:
             print(f"  {name:<28}{value:>10.4f}")
     for gate in result.gates:
         bounds = f"{gate.low:g} to {gate.high:g}"
-        print(f"  {gate.metric:<28}{gate.value:>10.4f}   {'pass' if gate.passed else 'FAIL'} ({bounds})")
+        kept = "pass" if gate.passed else "FAIL"
+        print(f"  {gate.metric:<28}{gate.value:>10.4f}   {kept} ({bounds})")
     enforced = " (a smoke run: gates are not enforced)" if judged.smoke else ""
     print(f"verdict: {result.verdict}{enforced}")
     print(f"report: {judged.report}")

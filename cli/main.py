@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MISTAKES as error:
         if command.debug:
             traceback.print_exc()
-        return complain(error)
+        hint = "" if command.debug or isinstance(error, UserError) else " (--debug shows where)"
+        return complain(error, hint)
 
 
 def parse(arguments: list[str]) -> commands.AnyCommand:
@@ -77,8 +78,8 @@ PERFORMED_BY = {
 }
 
 
-def complain(error: BaseException) -> int:
-    print(f"tutelage: {error}", file=sys.stderr)
+def complain(error: BaseException, hint: str = "") -> int:
+    print(f"tutelage: {error}{hint}", file=sys.stderr)
     return 2
 
 

@@ -30,6 +30,7 @@ from tutelage.cli.names import UserError
 from tutelage.cli.progress import Line
 from tutelage.cli.recipes import recipe_named
 from tutelage.cli.training import FAILURES, kept, show
+from tutelage.sim2real.export_run import export_run
 
 NOTES = "pipeline.json"
 
@@ -125,7 +126,7 @@ class Pipeline:
 
     def export(self) -> Stage:
         path = self.folder / "exported" / "policy.onnx"
-        judging.write_policy(self.notes.made("student"), path)
+        export_run(self.notes.made("student"), path)
         return Stage(name="export", made=str(path), note=str(path))
 
     def check(self) -> judging.Judged:
