@@ -224,19 +224,50 @@ class Contract:
 def validate(contract: Contract) -> None:
     """Refuse a contract whose parts do not fit each other, naming all that is wrong."""
     c = contract
-    faults = [*_action_faults(c), *_input_faults(c), *_recording_faults(c)]
-    words = (("quaternion_order", c.quaternion_order, "wxyz"), ("gravity_sign", c.gravity_sign,
-             "down"), ("history.layout", c.history.layout, "frame_major"), ("history.order",
-             c.history.order, "oldest_first"), ("history.fill_at_reset", c.history.fill_at_reset,
-             "repeat_first"), ("action.meaning", c.action.meaning, "joint_position"),
-             ("action.reference", c.action.reference, "default"))  # fmt: skip
-    faults += [f"{key}: unknown '{value}'; known is '{one}'" for key, value, one in words
-               if value != one]  # fmt: skip
+    faults = [
+        *_word_faults(c),
+        *_action_faults(c),
+        *_input_faults(c),
+        *_delay_faults(c),
+        *_recording_faults(c),
+    ]
     steps = c.control_dt / c.physics_dt if c.physics_dt > 0 else 0.0
     if round(steps) < 1 or abs(steps - round(steps)) > 1e-6:
         faults.append(f"control_dt: {c.control_dt} is no multiple of physics_dt {c.physics_dt}")
     if faults:
         raise ContractError("; ".join(faults))
+
+
+def _word_faults(c: Contract) -> Iterator[str]:
+    """Words that stand for a way of doing things, of which there is only one so far."""
+    words = {
+        "quaternion_order": (c.quaternion_order, "wxyz"),
+        "gravity_sign": (c.gravity_sign, "down"),
+        "history.layout": (c.history.layout, "frame_major"),
+        "history.order": (c.history.order, "oldest_first"),
+        "history.fill_at_reset": (c.history.fill_at_reset, "repeat_first"),
+        "action.meaning": (c.action.meaning, "joint_position"),
+        "action.reference": (c.action.reference, "default"),
+    }
+    words |= {f"recurrent[{i}].reset": (r.reset, "episode") for i, r in enumerate(c.recurrent)}
+    words |= {f"cameras[{i}].kind": (r.kind, "depth") for i, r in enumerate(c.cameras)}
+    for key, (word, known) in words.items():
+        if word != known:
+            yield f"{key}: unknown '{word}'; known is '{known}'"
+
+
+def _delay_faults(c: Contract) -> Iterator[str]:
+    delays = {f"joints[{i}]": joint.delay for i, joint in enumerate(c.joints)}
+    delays |= {f"observations[{i}]": term.delay for i, term in enumerate(c.observations)}
+    delays |= {f"cameras[{i}]": camera.delay for i, camera in enumerate(c.cameras)}
+    for key, (low, high) in delays.items():
+        if not 0 <= low <= high:
+            yield f"{key}.delay: {low}..{high} is no range of times"
+    for i, camera in enumerate(c.cameras):
+        if min(camera.width, camera.height) < 1 or min(camera.crop) < 0 or camera.rate <= 0:
+            yield f"cameras[{i}]: its size, crop and rate must be positive"
+        if not 0 <= camera.near < camera.far:
+            yield f"cameras[{i}].near: {camera.near} is not below far, {camera.far}"
 
 
 def _action_faults(c: Contract) -> Iterator[str]:
@@ -278,9 +309,11 @@ def _input_faults(c: Contract) -> Iterator[str]:
             continue
         if term.size != sizes[term.source]:
             yield f"{at}.size: {term.size} where '{term.source}' has {sizes[term.source]}"
-        if set(term.parameters) != set(PARAMETERS.get(term.source, ())):
-            wanted = list(PARAMETERS.get(term.source, ()))
-            yield f"{at}.parameters: {list(term.parameters)}, but '{term.source}' needs {wanted}"
+        wanted = PARAMETERS.get(term.source, ())
+        for key in (key for key in wanted if key not in term.parameters):
+            yield f"missing key '{at}.parameters.{key}'"
+        for key in (key for key in term.parameters if key not in wanted):
+            yield f"unknown key '{at}.parameters.{key}'; '{term.source}' has {list(wanted)}"
         if term.clip is not None and term.clip <= 0:
             yield f"{at}.clip: {term.clip} is not positive"
     if not c.observations or c.history.length < 1:
@@ -291,8 +324,6 @@ def _input_faults(c: Contract) -> Iterator[str]:
     for i, state in enumerate(c.recurrent):
         if not state.shape or min(state.shape) < 1:
             yield f"recurrent[{i}].shape: {list(state.shape)} holds nothing"
-        if state.reset != "episode":
-            yield f"recurrent[{i}].reset: unknown '{state.reset}'; known is 'episode'"
     yield from _twice("observations", [term.name for term in c.observations])
     yield from _twice("commands", [command.name for command in c.commands])
     yield from _twice("recurrent", [state.input for state in c.recurrent])

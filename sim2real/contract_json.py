@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import types
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from math import isfinite
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
@@ -57,10 +58,9 @@ def _check_version(version: object) -> bool:
 
 def _encode(value: Any, kind: Any, path: str) -> Any:
     if is_dataclass(kind):
-        hints = get_type_hints(kind)
         return {
-            f.name: _encode(getattr(value, f.name), hints[f.name], _join(path, f.name))
-            for f in fields(kind)
+            name: _encode(getattr(value, name), inner, _join(path, name))
+            for name, inner in _keys(cast(type, kind)).items()
         }
     origin, inner = get_origin(kind), get_args(kind)
     if origin is types.UnionType:
@@ -101,8 +101,7 @@ def _decode(value: Any, kind: Any, path: str, newer: bool) -> Any:
 
 def _decode_object(value: Any, kind: type, path: str, newer: bool) -> Any:
     _expect(isinstance(value, dict), value, "an object", path)
-    hints = get_type_hints(kind)
-    known = [f.name for f in fields(kind)]
+    known = _keys(kind)
     for name in known:
         if name not in value:
             raise ContractError(f"missing key '{_join(path, name)}'")
@@ -110,7 +109,14 @@ def _decode_object(value: Any, kind: type, path: str, newer: bool) -> Any:
         if name not in known and not newer:
             near = get_close_matches(name, known, 1, 0.0)[0]
             raise ContractError(f"unknown key '{_join(path, name)}'; did you mean '{near}'?")
-    return kind(**{n: _decode(value[n], hints[n], _join(path, n), newer) for n in known})
+    parts = {n: _decode(value[n], inner, _join(path, n), newer) for n, inner in known.items()}
+    return kind(**parts)
+
+
+@cache
+def _keys(kind: type) -> dict[str, Any]:
+    """Names and types of a dataclass's fields, in their order."""
+    return get_type_hints(kind)
 
 
 def _join(path: str, name: str) -> str:
