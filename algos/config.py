@@ -112,8 +112,9 @@ def _symmetry() -> dict[str, Any]:
 
 def smoke(recipe: Recipe) -> Recipe:
     """The recipe with a budget that only shows that every part works."""
+    t, s = recipe.teacher, recipe.student
     return replace(
         recipe,
-        teacher=replace(recipe.teacher, num_envs=min(64, recipe.teacher.num_envs), iterations=4),
-        student=replace(recipe.student, num_envs=min(32, recipe.student.num_envs), iterations=4),
+        teacher=replace(t, num_envs=min(64, t.num_envs), iterations=min(4, t.iterations)),
+        student=replace(s, num_envs=min(32, s.num_envs), iterations=min(4, s.iterations)),
     )

@@ -31,6 +31,8 @@ from tutelage.envs.env import Env
 __all__ = ["TeacherMismatch", "distill", "experiment", "load_policy", "measure", "train"]
 
 EVAL_ENVS = 256
+EVAL_STEPS = 500
+"""Control steps of an evaluation: 10 s, two changes of command and two pushes in most of them"""
 EVAL_SEED = 10_000
 """Added to a run's seed: no environment of the evaluation was trained on"""
 SMOKE_STEPS = 50
@@ -273,7 +275,7 @@ def measure(recipe: Recipe, path: Path, *, gates: Any = (), keep: bool = True) -
     seed = settings.seed + EVAL_SEED
     policy = load_policy(path)
     env = _environment(recipe, settings, num_envs, seed, full=True)
-    steps = min(SMOKE_STEPS, int(env.max_episode_length)) if settings.smoke else 0
+    steps = min(SMOKE_STEPS if settings.smoke else EVAL_STEPS, int(env.max_episode_length))
     try:
         results = evaluate(policy.to(env.device), env, steps)
     finally:
@@ -286,7 +288,7 @@ def measure(recipe: Recipe, path: Path, *, gates: Any = (), keep: bool = True) -
         "sim": settings.sim,
         "seed": seed,
         "num_envs": num_envs,
-        "steps": steps or int(env.max_episode_length),
+        "steps": steps,
         "results": results,
         "gates": judge(results, gates),
     }
