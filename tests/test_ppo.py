@@ -24,11 +24,9 @@ B, STEPS, SIZE, ACTIONS = 6, 4, 3, 2
 class DummyEnv(VecEnv):  # type: ignore[misc]
     """B copies of x' = 0.9 x + a; an episode of world i lasts 3 + i steps."""
 
-    cfg: dict[str, Any]
-
     def __init__(self) -> None:
         self.num_envs, self.num_actions, self.max_episode_length = B, ACTIONS, 10
-        self.device, self.cfg = "cpu", {}
+        self.device, self.cfg = "cpu", dict[str, str]()
         self.episode_length_buf = torch.zeros(B, dtype=torch.long)
         self.generator = torch.Generator().manual_seed(1)
         self.x = torch.rand(B, SIZE, generator=self.generator)
@@ -236,7 +234,7 @@ def test_save_load_step_equals_step(recurrent: bool) -> None:
     file.seek(0)
     twin, twin_env = make(PPO, recurrent=recurrent)
     assert twin.load(torch.load(file, weights_only=True), None, True) is True
-    twin_env.__dict__ |= copy.deepcopy(env.__dict__)
+    vars(twin_env).update(copy.deepcopy(vars(env)))
     for a, e in ((alg, env), (twin, twin_env)):
         torch.manual_seed(5)
         roll(a, e)
