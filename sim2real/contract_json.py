@@ -12,6 +12,7 @@ import types
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from functools import cache
+from hashlib import sha256
 from math import isfinite
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
@@ -19,6 +20,8 @@ from tutelage.sim2real.contract import SCHEMA_VERSION, Contract, ContractError, 
 
 KEY = "tutelage"
 """The metadata key under which the whole contract is found, as JSON."""
+DIGEST = "tutelage_sha256"
+"""The metadata key of that text's sha256: a contract is not to be edited, but exported again."""
 
 
 def to_json(contract: Contract) -> str:
@@ -146,4 +149,9 @@ def metadata(contract: Contract) -> dict[str, str]:
         key: ",".join(v if isinstance(v, str) else repr(float(v)) for v in values)
         for key, values in columns.items()
     }
-    return texts | {KEY: to_json(contract)}
+    text = to_json(contract)
+    return texts | {KEY: text, DIGEST: digest(text)}
+
+
+def digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()

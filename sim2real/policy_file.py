@@ -13,7 +13,7 @@ from typing import Any
 import onnxruntime as ort  # type: ignore[import-untyped]
 
 from tutelage.sim2real.contract import Contract
-from tutelage.sim2real.contract_json import KEY, from_json, metadata
+from tutelage.sim2real.contract_json import DIGEST, KEY, digest, from_json, metadata
 
 
 class PolicyError(ValueError):
@@ -29,6 +29,8 @@ def open_policy(path: Path) -> tuple[Contract, Any]:
         raise PolicyError(f"its metadata is damaged: {error}") from error
     if KEY not in entries:
         raise PolicyError(f"carries no contract (metadata key '{KEY}'); keys: {sorted(entries)}")
+    if digest(entries[KEY]) != entries.get(DIGEST):
+        raise PolicyError(f"its contract was changed after export ('{DIGEST}' does not match)")
     contract = from_json(entries[KEY])
     if contract.graph_sha256 != graph:
         raise PolicyError(
@@ -36,7 +38,7 @@ def open_policy(path: Path) -> tuple[Contract, Any]:
             f"in the contract and {graph} in the file; contract and graph come from two exports"
         )
     for key, text in metadata(contract).items():
-        if entries.get(key) != text and key != KEY:
+        if key not in (KEY, DIGEST) and entries.get(key) != text:
             raise PolicyError(f"metadata key '{key}' is missing or contradicts the contract")
     if contract.cameras:
         names = [camera.name for camera in contract.cameras]

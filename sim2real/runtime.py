@@ -147,12 +147,12 @@ class Loop:
 
     def observe(self, readings: Readings) -> NDArray[np.float32]:
         """The input that `step` would give the graph for these readings; nothing is kept. (n,)"""
-        return self._window(self._gather(readings)).ravel().astype(np.float32)
+        return _input(self._window(self._gather(readings)))[0]
 
     def step(self, readings: Readings) -> Floats:
         """One control period: joint targets in `joint_order`. (J,) [rad]"""
         frames = self._window(self._gather(readings))
-        inputs = {"obs": frames.reshape(1, -1).astype(np.float32), **self._memory.states}
+        inputs = {"obs": _input(frames), **self._memory.states}
         names = ["actions", *(state.output for state in self.contract.recurrent)]
         outputs = self._session.run(names, inputs)
         output = outputs[0][0].astype(np.float64)
@@ -216,6 +216,15 @@ class Loop:
         if memory.frames is None:
             return np.tile(frame, (self.contract.history.length, 1))
         return np.concatenate((memory.frames[1:], frame[None]))
+
+
+def _input(frames: Floats) -> NDArray[np.float32]:
+    """The graph's input. (1, n)"""
+    with np.errstate(over="ignore"):
+        vector = frames.reshape(1, -1).astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise ReadingError(f"an observation is too large: {np.abs(frames).max():g}")
+    return vector
 
 
 def _term(moment: Moment, term: ObservationContract) -> Floats:

@@ -116,10 +116,10 @@ def recorded(contract: Contract, graph: bytes, steps: int = 4) -> Contract:
     )  # fmt: skip
 
 
-def graph(size: int = 15, pick: tuple[int, int] = (6, 7), name: str = "stick") -> bytes:
-    """actions = 10 * obs[pick] + h, h' = h + 0.1."""
+def graph(size: int = 15, name: str = "stick", gain: float = 10.0) -> bytes:
+    """actions = gain * obs[6, 7] + h, h' = h + 0.1."""
     weight = np.zeros((size, 2), np.float32)
-    weight[pick[0], 0] = weight[pick[1], 1] = 10.0
+    weight[6, 0] = weight[7, 1] = gain
     nodes = [
         helper.make_node("MatMul", ["obs", "weight"], ["seen"]),
         helper.make_node("Squeeze", ["h_in", "zero"], ["h"]),
