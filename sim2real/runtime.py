@@ -33,6 +33,10 @@ from tutelage.sim2real.contract import (
 )
 from tutelage.sim2real.policy_file import PolicyError, open_policy
 
+__all__ = [
+    "Latency", "Loop", "Policy", "PolicyError", "ReadingError", "gravity_from_quaternion",
+]  # fmt: skip
+
 Floats: TypeAlias = NDArray[np.float64]
 Readings: TypeAlias = Mapping[str, ArrayLike | Mapping[str, float]]
 """By name; `joint_pos` and `joint_vel` as arrays in the caller's order, or by the joints' names."""
@@ -147,7 +151,7 @@ class Loop:
 
     def observe(self, readings: Readings) -> NDArray[np.float32]:
         """The input that `step` would give the graph for these readings; nothing is kept. (n,)"""
-        return _input(self._window(self._gather(readings)))[0]
+        return _input(self._window(self._gather(readings))).reshape(-1)
 
     def step(self, readings: Readings) -> Floats:
         """One control period: joint targets in `joint_order`. (J,) [rad]"""
