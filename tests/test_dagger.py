@@ -285,9 +285,9 @@ def test_save_load_step_equals_step(student: dict[str, Any]) -> None:
     file = io.BytesIO()
     torch.save(alg.save(), file)
     file.seek(0)
-    twin, twin_env = make(**settings)
+    twin, _ = make(**settings)
     assert twin.load(torch.load(file, weights_only=True), None, True) is True
-    vars(twin_env).update(copy.deepcopy(vars(env)))
+    twin_env = copy.deepcopy(env)
     losses = []
     for a, e in ((alg, env), (twin, twin_env)):
         torch.manual_seed(5)

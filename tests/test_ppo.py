@@ -232,9 +232,9 @@ def test_save_load_step_equals_step(recurrent: bool) -> None:
     file = io.BytesIO()
     torch.save(alg.save(), file)
     file.seek(0)
-    twin, twin_env = make(PPO, recurrent=recurrent)
+    twin, _ = make(PPO, recurrent=recurrent)
     assert twin.load(torch.load(file, weights_only=True), None, True) is True
-    vars(twin_env).update(copy.deepcopy(vars(env)))
+    twin_env = copy.deepcopy(env)
     for a, e in ((alg, env), (twin, twin_env)):
         torch.manual_seed(5)
         roll(a, e)
