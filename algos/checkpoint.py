@@ -132,7 +132,7 @@ def build_policy(data: Mapping[str, Any], device: str = "cpu") -> MLPModel:
     sizes = infos["obs_sizes"]
     zeros = {group: torch.zeros(1, *sizes[group]) for group in infos["obs_groups"][name]}
     obs = TensorDict(zeros, batch_size=[1])
-    policy = make(obs, infos["obs_groups"], name, infos["num_actions"], **settings)
+    policy: MLPModel = make(obs, infos["obs_groups"], name, infos["num_actions"], **settings)
     policy.load_state_dict(data[f"{name}_state_dict"])
     return policy.to(device).eval()
 

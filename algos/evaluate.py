@@ -7,20 +7,30 @@ the same measurement, or their difference would mean nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from rsl_rl.env import VecEnv
-from rsl_rl.models import MLPModel
+from tensordict import TensorDict
+from torch import Tensor
 
 from tutelage.algos.progress import Means
 from tutelage.algos.recipes import Gate
+
+
+class Acting(Protocol):
+    """What is asked of a policy here; every rsl_rl model has it."""
+
+    def __call__(self, obs: TensorDict) -> Tensor: ...
+
+    def reset(self, dones: Tensor | None = None) -> None: ...
+
 
 METRICS = "Metrics/"
 """Prefix of what an environment logs about how well its task is done"""
 
 
-def evaluate(policy: MLPModel, env: VecEnv, steps: int = 0) -> dict[str, float]:
+def evaluate(policy: Acting, env: VecEnv, steps: int = 0) -> dict[str, float]:
     """Roll out the deterministic policy from where the environment is.
 
     Args:

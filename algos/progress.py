@@ -57,29 +57,34 @@ class Means:
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, Tensor] = {}
+        self._sums: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
+        """Names that came together -> sums and counts of each"""
 
     def add(self, values: Mapping[str, Any]) -> None:
-        for name, value in values.items():
-            number = torch.as_tensor(value, dtype=torch.float32).detach().mean()
-            counts = ~number.isnan()
-            self._sums[name] = self._sums.get(name, 0.0) + torch.where(counts, number, 0.0)
-            self._counts[name] = self._counts.get(name, 0) + counts.long()
+        """Take in the values of one step; of a tensor with several entries the mean."""
+        if not values:
+            return
+        names = tuple(values)
+        # one stack for all, since environments log dozens of scalars in every step
+        numbers = torch.stack([_scalar(value) for value in values.values()])
+        counts = ~numbers.isnan()
+        sums, seen = self._sums.get(names, (torch.zeros_like(numbers), counts.long() * 0))
+        self._sums[names] = sums + torch.where(counts, numbers, 0.0), seen + counts
 
     def take(self) -> dict[str, float]:
         """The means since the last call."""
-        if not self._sums:
-            return {}
-        sums = torch.stack(list(self._sums.values())).tolist()
-        counts = torch.stack(list(self._counts.values())).tolist()
-        names = list(self._sums)
-        self._sums, self._counts = {}, {}
-        return {
-            name: total / count
-            for name, total, count in zip(names, sums, counts, strict=True)
-            if count
-        }
+        totals: dict[str, list[float]] = {}
+        for names, (sums, counts) in self._sums.items():
+            for name, total, count in zip(names, sums.tolist(), counts.tolist(), strict=True):
+                entry = totals.setdefault(name, [0.0, 0.0])
+                entry[0], entry[1] = entry[0] + total, entry[1] + count
+        self._sums = {}
+        return {name: total / count for name, (total, count) in totals.items() if count}
+
+
+def _scalar(value: Any) -> Tensor:
+    number = torch.as_tensor(value, dtype=torch.float32).detach()
+    return number if number.dim() == 0 else number.mean()
 
 
 class Ledger:

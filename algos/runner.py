@@ -53,7 +53,7 @@ class NonFiniteRollout(ArithmeticError):
         )
 
 
-class Runner(OnPolicyRunner):  # type: ignore[misc]
+class Runner(OnPolicyRunner):
     """Runs an algorithm on an environment, saves, resumes and reports."""
 
     def __init__(
@@ -141,10 +141,11 @@ class Runner(OnPolicyRunner):  # type: ignore[misc]
         return self._obs
 
     def _end(self) -> None:
-        writer = self.logger.writer
         self.logger.stop_logging_writer()
-        if hasattr(writer, "close"):
-            writer.close()
+        # tensorboard's writer, which rsl_rl leaves open
+        close = getattr(self.logger.writer, "close", None)
+        if close is not None:
+            close()
         self.logger.writer = None
 
     def _iterate(self, obs: TensorDict, total: int, clock: _Clock) -> TensorDict:
@@ -180,7 +181,8 @@ class Runner(OnPolicyRunner):  # type: ignore[misc]
             for step in range(self.cfg["num_steps_per_env"]):
                 actions = self.alg.act(obs)
                 obs, rewards, dones, extras = self.env.step(actions.to(self.env.device))
-                obs, rewards, dones = (x.to(self.device) for x in (obs, rewards, dones))
+                obs = obs.to(self.device)
+                rewards, dones = rewards.to(self.device), dones.to(self.device)
                 if self.cfg.get("check_for_nan", True):
                     self._require_finite(obs, rewards, extras.get("valid"), step)
                 self.alg.process_env_step(obs, rewards, dones, extras)

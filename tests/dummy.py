@@ -13,7 +13,7 @@ from torch import Tensor
 GROUPS = ("proprio", "privileged", "critic")
 
 
-class DummyEnv(VecEnv):  # type: ignore[misc]
+class DummyEnv(VecEnv):
     """A point that each action moves: x <- x + a + noise. Reward -|x|², episodes of 8 steps.
 
     "proprio" is x (B, 2) with noise, "privileged" is the step in the episode (B, 1), "critic"
@@ -27,7 +27,7 @@ class DummyEnv(VecEnv):  # type: ignore[misc]
 
     def __init__(self, num_envs: int = 4, seed: int = 0) -> None:
         self.num_envs = num_envs
-        self.cfg: dict[str, Any] = {}
+        self.cfg = {}
         self.generator = torch.Generator().manual_seed(seed)
         self.episode_length_buf = torch.zeros(num_envs, dtype=torch.long)
         self.x = torch.zeros(num_envs, 2)

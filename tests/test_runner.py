@@ -29,6 +29,11 @@ def make(run: Path, *, seed: int = 7, cfg: dict[str, Any] | None = None, **more:
     return Runner(DummyEnv(seed=seed), cfg or ppo_config(), run, **more)
 
 
+def env_of(runner: Runner) -> DummyEnv:
+    assert isinstance(runner.env, DummyEnv)
+    return runner.env
+
+
 def everything(runner: Runner) -> dict[str, torch.Tensor]:
     """All tensors that decide the runner's future, by name."""
     flat: dict[str, torch.Tensor] = {}
@@ -46,7 +51,7 @@ def everything(runner: Runner) -> dict[str, torch.Tensor]:
             flat[name] = torch.tensor(value, dtype=torch.float64)
 
     walk("algorithm", runner.alg.save())
-    walk("env", runner.env.snapshot())
+    walk("env", env_of(runner).snapshot())
     walk("random", checkpoint.random_state())
     ledger = runner.ledger.snapshot()
     walk("ledger", {key: ledger[key] for key in ledger if key != "seconds"})
@@ -220,7 +225,7 @@ def test_the_network_is_rebuilt_from_the_checkpoint_alone(tmp_path: Path) -> Non
 
 def test_nan_from_the_environment_stops_the_run_with_a_dump(tmp_path: Path) -> None:
     runner = make(tmp_path)
-    runner.env.poison_at = 4 * 2 + 1  # second step of the third rollout
+    env_of(runner).poison_at = 4 * 2 + 1  # second step of the third rollout
     with pytest.raises(NonFiniteRollout, match="the rewards, at step 1") as raised:
         runner.learn(5)
     dump = torch.load(tmp_path / "nonfinite_2.pt", weights_only=True)
@@ -250,7 +255,7 @@ def test_a_loss_that_is_not_finite_leaves_a_dump_and_the_last_good_step(tmp_path
     runner = make(tmp_path)
     runner.learn(2)
     with torch.no_grad():
-        runner.alg.critic.mlp[0].weight[0, 0] = torch.inf
+        next(iter(runner.alg.critic.mlp.parameters()))[0, 0] = torch.inf
     before = {k: v.clone() for k, v in runner.alg.actor.state_dict().items()}
     with pytest.raises(NonFiniteLoss):
         runner.learn(1)
