@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rsl_rl.modules import EmpiricalNormalization
 from tensordict import TensorDict
 from torch import Tensor, nn
 
@@ -82,8 +83,9 @@ def test_a_sequence_in_two_parts_equals_the_whole(encoder: str) -> None:
     model = build(encoder)
     obs, dones = observations(encoder, 12, 4), torch.rand(12, 4) < 0.2
     whole, _ = model.sequence(obs, dones)
-    first, state = model.sequence(obs[:5], dones[:5])
-    second, _ = model.sequence(obs[5:], dones[5:], state)
+    stored = dones[..., None].byte()  # the form in which rsl_rl stores them
+    first, state = model.sequence(obs[:5], stored[:5])
+    second, _ = model.sequence(obs[5:], stored[5:], state)
     torch.testing.assert_close(torch.cat([first, second]), whole, atol=1e-6, rtol=0)
 
 
@@ -235,20 +237,22 @@ def test_the_normaliser_learns_in_train_mode_until_it_is_frozen() -> None:
     model = Model(
         observations("gru", 2), {"s": ["o"]}, "s", ACTIONS, encoder="gru", obs_normalization=True
     )
+    normaliser = model.obs_normalizer
+    assert isinstance(normaliser, EmpiricalNormalization)
     obs = TensorDict({"o": torch.tensor([[1.0] * 5, [5.0] * 5])}, batch_size=[2])
     model.eval()
     model.update_normalization(obs)
-    assert model.obs_normalizer.mean.tolist() == [0.0] * 5
+    assert normaliser.mean.tolist() == [0.0] * 5
     model.train()
     model.freeze_normalization()
     model.update_normalization(obs)
-    assert model.obs_normalizer.mean.tolist() == [0.0] * 5
+    assert normaliser.mean.tolist() == [0.0] * 5
     model.freeze_normalization(False)
     model.update_normalization(obs.reshape(2, 1))  # any leading dimensions, e.g. (T, B)
-    assert model.obs_normalizer.mean.tolist() == [3.0] * 5
-    assert model.obs_normalizer.std.tolist() == [2.0] * 5
+    assert normaliser.mean.tolist() == [3.0] * 5
+    assert normaliser.std.tolist() == [2.0] * 5
     # (5 - 3) / (2 + 0.01)
-    torch.testing.assert_close(model.obs_normalizer(obs["o"])[1], torch.full((5,), 0.9950249))
+    torch.testing.assert_close(normaliser(obs["o"])[1], torch.full((5,), 0.9950249))
 
 
 @pytest.mark.parametrize("std_type", ["scalar", "log"])

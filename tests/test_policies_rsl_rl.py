@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
 import pytest
 import torch
 from rsl_rl.algorithms import PPO, Distillation
@@ -123,10 +125,22 @@ def test_the_runner_trains_saves_loads_and_exports_a_recurrent_policy(tmp_path: 
     obs = DummyEnv().get_observations()
     actor.reset()
     assert torch.equal(other.alg.actor(obs), actor(obs))
+
+
+def test_rsl_rls_own_exports_act_as_the_policy_does(tmp_path: Path) -> None:
+    runner = OnPolicyRunner(DummyEnv(), ppo_cfg("gru", "none"))
     runner.export_policy_to_jit(str(tmp_path))
     runner.export_policy_to_onnx(str(tmp_path))
-    assert (tmp_path / "policy.pt").is_file()
-    assert (tmp_path / "policy.onnx").is_file()
+    script: Any = torch.jit.load(tmp_path / "policy.pt")  # type: ignore[no-untyped-call]
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
+    h = np.zeros((1, 1, 128), dtype=np.float32)
+    policy = runner.get_inference_policy()
+    for x in torch.randn(5, 1, 3):
+        actions = policy(TensorDict({"proprio": x}, batch_size=[1])).detach()
+        torch.testing.assert_close(script(x), actions, atol=1e-6, rtol=0)
+        out, after = session.run(None, {"obs": x.numpy(), "h_in": h})
+        h = np.asarray(after)
+        np.testing.assert_allclose(np.asarray(out), actions.numpy(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("std", [True, False])
