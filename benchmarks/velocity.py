@@ -53,7 +53,7 @@ class Plan:
     """How much is measured."""
 
     num_envs: int = 1024
-    windows: int = 5
+    windows: int = 7
     """Windows of each kind"""
     steps: int = 12
     """Control steps in a window of physics or the environment"""
@@ -76,7 +76,7 @@ def measure(recipe: Recipe, plan: Plan, on_window: OnWindow | None = None) -> di
     work: dict[str, Callable[[], float]] = {
         "physics": lambda: physics(env, plan.steps),
         "environment": lambda: environment(env, plan.steps),
-        "training": lambda: training(runner, plan.iterations),
+        "training": lambda: training(runner, env, plan.iterations),
     }
     other = sibling(recipe.task)
     second = envs.make(other, num_envs=plan.num_envs) if other else None
@@ -103,7 +103,7 @@ def measure(recipe: Recipe, plan: Plan, on_window: OnWindow | None = None) -> di
         "peak_memory_mib": {"this task": memory, "both tasks": peak_memory()},
         "build_s": round(built - began, 3),
         "first_step_s": round(first - built, 3),
-        "git": runs.git_state(Path(__file__).parent),
+        "git": runs.git_state(Path(runs.__file__).parent),
         "machine": describe_machine() | {"python": platform.python_version()},
         "versions": package_versions(),
     }
@@ -143,8 +143,7 @@ def environment(env: Env, steps: int) -> float:
     return steps * env.num_envs / (time.perf_counter() - began)
 
 
-def training(runner: Runner, iterations: int) -> float:
-    env: Env = runner.env
+def training(runner: Runner, env: Env, iterations: int) -> float:
     prepare(env)
     began = time.perf_counter()
     runner.learn(iterations)

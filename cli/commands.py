@@ -136,7 +136,7 @@ class Bench(Command):
     """A recipe's name; `tutelage list` shows them."""
     num_envs: int = 1024
     """Environments."""
-    windows: int = 5
+    windows: int = 7
     """Interleaved windows of each kind; medians are reported."""
     steps: int = 12
     """Control steps in a window."""

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(arguments: list[str]) -> commands.AnyCommand:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return tyro.cli(  # type: ignore[no-any-return, call-overload]
+        return tyro.cli(
             commands.AnyCommand,
             prog="tutelage",
             description=DESCRIPTION,

@@ -35,8 +35,17 @@ def with_numbers(recipe: Recipe, part: Part, command: Training) -> Recipe:
         from tutelage.algos.config import smoke
 
         recipe = smoke(recipe)
-    typed = {"num_envs": command.num_envs, "iterations": command.iterations}
-    given = {name: number for name, number in typed.items() if number is not None}
+    teacher, student = recipe.teacher, recipe.student
     if part == "teacher":
-        return dataclasses.replace(recipe, teacher=dataclasses.replace(recipe.teacher, **given))
-    return dataclasses.replace(recipe, student=dataclasses.replace(recipe.student, **given))
+        teacher = dataclasses.replace(
+            teacher,
+            num_envs=command.num_envs or teacher.num_envs,
+            iterations=command.iterations or teacher.iterations,
+        )
+        return dataclasses.replace(recipe, teacher=teacher)
+    student = dataclasses.replace(
+        student,
+        num_envs=command.num_envs or student.num_envs,
+        iterations=command.iterations or student.iterations,
+    )
+    return dataclasses.replace(recipe, student=student)

@@ -99,13 +99,12 @@ class Single(gymnasium.Env[Observations, Actions]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
         obs, infos = self.vector.reset(seed=seed, options=options)
-        return {name: value[0] for name, value in obs.items()}, infos
+        return first(obs), infos
 
     def step(self, action: Actions) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         obs, rewards, terminated, truncated, infos = self.vector.step(action[None])
-        first = {name: value[0] for name, value in obs.items()}
         infos["valid"] = bool(infos["valid"][0])
-        return first, float(rewards[0]), bool(terminated[0]), bool(truncated[0]), infos
+        return first(obs), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), infos
 
     def close(self) -> None:
         self.vector.close()
@@ -114,6 +113,10 @@ class Single(gymnasium.Env[Observations, Actions]):
 def arrays(obs: TensorDict) -> Observations:
     """Copies, since the environment's tensors may change in the next step."""
     return {str(name): value.cpu().numpy().copy() for name, value in obs.items()}
+
+
+def first(obs: Observations) -> Observations:
+    return {name: value[0] for name, value in obs.items()}
 
 
 def numbers(log: Mapping[str, torch.Tensor]) -> dict[str, float]:

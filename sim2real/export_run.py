@@ -10,6 +10,7 @@ from tutelage.algos.checkpoint import load_policy
 from tutelage.algos.plain import from_plain, read_yaml
 from tutelage.algos.recipes import Recipe
 from tutelage.algos.train import Settings
+from tutelage.policies.model import Model
 from tutelage.sim2real.export import ExportError, Origin, export
 
 NUM_ENVS = 8
@@ -33,6 +34,12 @@ def export_run(path: Path, out: Path | None = None) -> Path:
         )
     record = run / "eval" / f"{checkpoint.stem}.json"
     metrics = runs.read_json(record)["results"] if record.is_file() else {}
+    model = load_policy(checkpoint)
+    if not isinstance(model, Model):
+        raise ExportError(
+            f"{checkpoint} holds a {type(model).__name__}, which has no exported form; only a "
+            f"{Model.__name__} has"
+        )
     env = envs.make(
         recipe.task,
         num_envs=NUM_ENVS,
@@ -48,7 +55,7 @@ def export_run(path: Path, out: Path | None = None) -> Path:
     )
     try:
         return export(
-            load_policy(checkpoint),
+            model,
             env,
             out or run / "exported" / "policy.onnx",
             origin=origin,

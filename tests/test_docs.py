@@ -98,3 +98,25 @@ def test_an_example_has_about_ten_lines() -> None:
             for block in blocks(path.read_text(), "python"):
                 lines = [line for line in block.splitlines() if line.strip()]
                 assert len(lines) <= 15, block
+
+
+def test_the_guide_to_ones_own_robot_runs_from_model_to_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tutelage.assets import ROBOTS
+    from tutelage.envs import TASKS
+
+    guide = (ROOT / "docs/your-own-robot.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    (model,) = blocks(guide, "xml")
+    Path("crawler.xml").write_text(model)
+    names: dict[str, object] = {"__name__": "guide"}
+    try:
+        for number, block in enumerate(blocks(guide, "python")):
+            exec(compile(block, f"block {number}", "exec"), names)
+    finally:
+        ROBOTS.pop("crawler", None)
+        TASKS.pop("crawler-flat", None)
+    assert Path("crawler.onnx").is_file()
+    assert Path("report/report.html").is_file()
+    assert Path("report/report.json").is_file()
