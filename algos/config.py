@@ -43,7 +43,7 @@ def teacher_config(recipe: Recipe) -> dict[str, Any]:
             "num_learning_epochs": t.epochs,
             "num_mini_batches": t.minibatches,
             "learning_rate": t.learning_rate,
-            "schedule": "adaptive",
+            "schedule": t.schedule,
             "desired_kl": t.desired_kl,
             "gamma": t.gamma,
             "lam": t.lam,

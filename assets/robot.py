@@ -54,7 +54,7 @@ class Gait:
     duty: float
     """Fraction of the cycle for which a foot is to be on the ground."""
     swing_height: float
-    """Height that the foot's origin is to reach in mid-swing, above where it stands [m]."""
+    """Height above the ground that the foot's origin is to reach in mid-swing [m]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

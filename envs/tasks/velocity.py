@@ -126,17 +126,17 @@ def _privileged(robot: Robot, rough: bool) -> dict[str, Observation]:
 def _rewards(robot: Robot, gait: Gait, rough: bool) -> dict[str, Reward]:
     clock = {"gait": gait, "stand_below": STAND_BELOW}
     return {
-        "track": Reward(term=partial(earn.track_velocity, std=0.5), weight=1.5),
-        "turn": Reward(term=partial(earn.track_yaw, std=0.5), weight=0.75),
-        "contact": Reward(term=partial(earn.gait_contact, **clock), weight=0.4),
-        "swing": Reward(term=partial(earn.gait_height, **clock), weight=2.0),
+        "track": Reward(term=partial(earn.track_velocity, std=0.5), weight=2.5),
+        "turn": Reward(term=partial(earn.track_yaw, std=0.5), weight=1.2),
+        "contact": Reward(term=partial(earn.gait_contact, **clock), weight=1.0),
+        "swing": Reward(term=partial(earn.gait_height, **clock, std=0.05), weight=4.0),
         "bounce": Reward(term=earn.vertical_velocity, weight=-0.5 if rough else -2.0),
         "sway": Reward(term=earn.roll_pitch_rate, weight=-0.05),
         "tilt": Reward(term=earn.tilt, weight=-0.5 if rough else -2.5),
         "height": Reward(
             term=partial(earn.height_error, height=robot.height), weight=-10.0 if rough else -40.0
         ),
-        "pose": Reward(term=earn.pose_deviation, weight=-0.05),
+        "pose": Reward(term=earn.pose_deviation, weight=-0.02),
         "still": Reward(
             term=partial(earn.stand_still, stand_below=STAND_BELOW), weight=-0.2
         ),

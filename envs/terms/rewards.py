@@ -11,12 +11,14 @@ from tutelage.envs.state import Context
 
 def moving(c: Context, stand_below: float) -> Tensor:
     """Whether the command asks for more than standing. (B,) bool"""
-    return c.command.norm(dim=-1) > stand_below
+    asked: Tensor = c.command.norm(dim=-1) > stand_below
+    return asked
 
 
 def velocity_error(c: Context) -> Tensor:
     """Distance between commanded and measured planar velocity [m/s]."""
-    return (c.command[:, :2] - c.state.lin_vel_b[:, :2]).norm(dim=-1)
+    error: Tensor = (c.command[:, :2] - c.state.lin_vel_b[:, :2]).norm(dim=-1)
+    return error
 
 
 def yaw_error(c: Context) -> Tensor:
@@ -119,12 +121,9 @@ def gait_contact(c: Context, *, gait: Gait, stand_below: float) -> Tensor:
 
 
 def gait_height(
-    c: Context, *, gait: Gait, stand_below: float, radius: float = 0.0, std: float = 0.1
+    c: Context, *, gait: Gait, stand_below: float, std: float
 ) -> Tensor:
-    """Feet in swing near the gait's swing height: 1 for each there, exp(-1) `std` away; mean.
-
-    `radius` is the height of a foot's origin when it stands [m].
-    """
-    error = (c.foot_height - (gait.swing_height + radius)) / std
+    """Feet in swing near the gait's swing height: 1 for each there, exp(-1) `std` away [m]; mean."""
+    error = (c.foot_height - gait.swing_height) / std
     up = swing(c, gait=gait, stand_below=stand_below)
     return (torch.exp(-error.square()) * up).mean(-1)
