@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,6 +38,40 @@ from tutelage.algos.checkpoint import check_observations
 from tutelage.algos.guard import require_finite
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """A runner's `algorithm` section. What rsl_rl has too is named as there."""
+
+    num_learning_epochs: int = 2
+    num_mini_batches: int = 4
+    """Each holds some environments over the whole rollout"""
+    gradient_length: int = 12
+    """Control steps through which the gradient flows back, and after which the optimiser steps"""
+    learning_rate: float = 1e-3
+    max_grad_norm: float | None = 1.0
+    optimizer: str = "adam"
+    loss_type: str = "mse"
+    """One of `objectives.IMITATION`"""
+    beta: tuple[float, float, int] | list[float] = (1.0, 0.0, 50)
+    """Share of environments where the teacher acts: from, to, over this many iterations"""
+    segment: int | None = None
+    """Control steps for which the choice of who acts stands; None: a rollout"""
+    exploration_std: float | None = 0.0
+    """Noise on the student's mean when it acts; None: a sample of its own distribution, as in
+    rsl_rl's `Distillation`"""
+    grad_reduce_bucket_mb: float = 25
+
+    def __post_init__(self) -> None:
+        for name in ("num_learning_epochs", "num_mini_batches", "gradient_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.loss_type not in objectives.IMITATION:
+            known = sorted(objectives.IMITATION)
+            raise ValueError(f"loss_type {self.loss_type!r} is none of {known}")
+        if len(self.beta) != 3:
+            raise ValueError(f"beta is {self.beta}; it must be (from, to, iterations)")
+
+
 class DAgger:
     """Student: any rsl_rl or tutelage model. Teacher: any, never trained here."""
 
@@ -45,65 +80,33 @@ class DAgger:
         student: MLPModel,
         teacher: MLPModel,
         rollout: RolloutStorage,
+        settings: Settings,
         *,
-        num_learning_epochs: int = 2,
-        num_mini_batches: int = 4,
-        gradient_length: int = 12,
-        learning_rate: float = 1e-3,
-        max_grad_norm: float | None = 1.0,
-        loss_type: str = "mse",
-        optimizer: str = "adam",
-        beta: tuple[float, float, int] | list[float] = (1.0, 0.0, 50),
-        segment: int | None = None,
-        exploration_std: float | None = 0.0,
         device: str = "cpu",
         multi_gpu_cfg: dict[str, Any] | None = None,
-        grad_reduce_bucket_mb: float = 25,
     ) -> None:
-        """Settings that rsl_rl has too are named as there.
-
-        Args:
-            num_mini_batches: Each holds some environments over the whole rollout.
-            gradient_length: Control steps through which the gradient flows back, and after which
-                the optimiser steps.
-            loss_type: One of `objectives.IMITATION`.
-            beta: Share of environments where the teacher acts: from, to, over this many
-                iterations.
-            segment: Control steps for which the choice of who acts stands; None: a rollout.
-            exploration_std: Noise on the student's mean when it acts; None: a sample of its own
-                distribution, as in rsl_rl's `Distillation`.
-        """
-        _require_at_least_one(
-            num_learning_epochs=num_learning_epochs,
-            num_mini_batches=num_mini_batches,
-            gradient_length=gradient_length,
-        )
-        if loss_type not in objectives.IMITATION:
-            raise ValueError(f"loss_type {loss_type!r} is none of {sorted(objectives.IMITATION)}")
-        _require_std(student, sampled=exploration_std is None, likelihood=loss_type == "nll")
-        if num_mini_batches > rollout.num_envs:
+        """An untaught student; `load` the teacher before the first rollout."""
+        _require_std(student, settings)
+        if settings.num_mini_batches > rollout.num_envs:
             raise ValueError(
-                f"num_mini_batches={num_mini_batches} of {rollout.num_envs} environments"
+                f"num_mini_batches={settings.num_mini_batches} of {rollout.num_envs} environments"
             )
+        self.settings = settings
         self.device = device
         self.multi_gpu_cfg = multi_gpu_cfg
-        self.grad_reduce_bucket_mb = grad_reduce_bucket_mb
         self.student = student.to(device)
         self.teacher = teacher.to(device).requires_grad_(False).eval()
         self.teacher_loaded = False
         self.storage = rollout
         self.transition = RolloutStorage.Transition()
-        self.optimizer = resolve_optimizer(optimizer)(student.parameters(), lr=learning_rate)
-        self.learning_rate = learning_rate
-        self.num_learning_epochs = num_learning_epochs
-        self.num_mini_batches = num_mini_batches
-        self.gradient_length = gradient_length
-        self.max_grad_norm = math.inf if max_grad_norm is None else max_grad_norm
-        self.error = objectives.IMITATION[loss_type]
-        self.exploration_std = exploration_std
+        self.learning_rate = settings.learning_rate
+        make_optimizer = resolve_optimizer(settings.optimizer)
+        self.optimizer = make_optimizer(student.parameters(), lr=settings.learning_rate)
+        self.error = objectives.IMITATION[settings.loss_type]
+        start, end, over = settings.beta
+        share = Linear(start, end, int(over))
+        self.behaviour = Mixture(rollout.num_envs, share, settings.segment, device)
         self.iteration = 0
-        start, end, over = beta
-        self.behaviour = Mixture(rollout.num_envs, Linear(start, end, int(over)), segment, device)
         self._counts = storage.attach_flag(rollout)
         self._memory_at_start: storage.Memory = None
 
@@ -131,14 +134,13 @@ class DAgger:
 
     def _student_action(self, obs: TensorDict) -> Tensor:
         # a stochastic call sets the distribution, whose std the runner logs
+        noise = self.settings.exploration_std
         sample: Tensor = self.student(obs, stochastic_output=True)
-        if self.exploration_std is None or self.student.distribution is None:
+        if noise is None or self.student.distribution is None:
             mean = sample
         else:
             mean = self.student.output_mean
-        if not self.exploration_std:
-            return mean
-        return mean + self.exploration_std * torch.randn_like(mean)
+        return mean + noise * torch.randn_like(mean) if noise else mean
 
     def process_env_step(
         self, obs: TensorDict, rewards: Tensor, dones: Tensor, extras: dict[str, Any]
@@ -181,16 +183,17 @@ class DAgger:
 
     def _minibatches(self) -> Iterator[storage.Envs]:
         """In every epoch the same minibatches, drawn anew in each update."""
-        if self.num_mini_batches == 1:
-            yield from [slice(None)] * self.num_learning_epochs
+        epochs, count = self.settings.num_learning_epochs, self.settings.num_mini_batches
+        if count == 1:
+            yield from [slice(None)] * epochs
             return
         order = torch.randperm(self.storage.num_envs, device=self.device)
-        yield from order.tensor_split(self.num_mini_batches) * self.num_learning_epochs
+        yield from order.tensor_split(count) * epochs
 
     def _windows(self) -> Iterator[slice]:
-        steps = self.storage.num_transitions_per_env
-        for start in range(0, steps, self.gradient_length):
-            yield slice(start, min(start + self.gradient_length, steps))
+        steps, length = self.storage.num_transitions_per_env, self.settings.gradient_length
+        for start in range(0, steps, length):
+            yield slice(start, min(start + length, steps))
 
     def _step(
         self, window: slice, envs: storage.Envs, state: storage.Memory, mask: Tensor | None
@@ -208,7 +211,10 @@ class DAgger:
         (error * len(means)).backward()  # type: ignore[no-untyped-call]
         if self.multi_gpu_cfg is not None:
             self._reduce_gradients(self.multi_gpu_cfg)
-        norm = nn.utils.clip_grad_norm_(self.student.parameters(), self.max_grad_norm)
+        limit = self.settings.max_grad_norm
+        norm = nn.utils.clip_grad_norm_(
+            self.student.parameters(), math.inf if limit is None else limit
+        )
         numbers = require_finite(
             {"behavior": error, "gradient of the student": norm}, self._stored()
         )
@@ -216,9 +222,8 @@ class DAgger:
         return numbers["behavior"], storage.each(Tensor.detach, state)
 
     def _reduce_gradients(self, multi_gpu_cfg: dict[str, Any]) -> None:
-        reduce_gradients_in_buckets(
-            self.student.parameters(), multi_gpu_cfg["world_size"], self.grad_reduce_bucket_mb
-        )
+        size = self.settings.grad_reduce_bucket_mb
+        reduce_gradients_in_buckets(self.student.parameters(), multi_gpu_cfg["world_size"], size)
 
     def _stored(self) -> dict[str, Tensor]:
         """The rollout by name, for the report of a number that is not finite."""
@@ -323,21 +328,18 @@ class DAgger:
             "distillation", env.num_envs, cfg["num_steps_per_env"], obs, shape, device
         )
         made: DAgger = algorithm_class(
-            *models, rollout, device=device, multi_gpu_cfg=cfg["multi_gpu"], **settings
+            *models, rollout, Settings(**settings), device=device, multi_gpu_cfg=cfg["multi_gpu"]
         )
         return made
 
 
-def _require_at_least_one(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"{name} is {number}; it must be at least 1")
-
-
-def _require_std(student: MLPModel, *, sampled: bool, likelihood: bool) -> None:
+def _require_std(student: MLPModel, settings: Settings) -> None:
     """rsl_rl's runner logs the policy's std, and dies late and obscurely where there is none."""
     ours = hasattr(student, "sequence")
-    if student.distribution is None and (sampled or likelihood or not ours):
+    likelihood = settings.loss_type == "nll"
+    if student.distribution is None and (
+        settings.exploration_std is None or likelihood or not ours
+    ):
         raise ValueError(
             "the student has no distribution, which its std is taken from; give it a "
             "distribution_cfg, or use tutelage.policies.model:Model with loss_type mse or huber"

@@ -155,11 +155,21 @@ def mask_world_three(reward: float, alg: Any = None, poison: float | None = None
     return change
 
 
-@pytest.mark.parametrize("recurrent", [False, True])
-def test_what_stood_in_a_masked_transition_cannot_be_told(recurrent: bool) -> None:
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"recurrent": True},
+        {"normalize_advantage_per_mini_batch": True, "use_clipped_value_loss": False},
+        {"symmetry_cfg": symmetry(augmentation=True, loss=True)},
+        {"symmetry_cfg": symmetry(augmentation=False, loss=True)},
+    ],
+    ids=["plain", "recurrent", "per minibatch", "augmented", "mirror loss"],
+)
+def test_what_stood_in_a_masked_transition_cannot_be_told(choices: dict[str, Any]) -> None:
     results = []
     for reward in (0.0, 1e6, math.nan, math.inf):
-        alg, env = make(PPO, recurrent=recurrent)
+        alg, env = make(PPO, **copy.deepcopy(choices))
         for _ in range(3):
             roll(alg, env, mask_world_three(reward))
             alg.update()
