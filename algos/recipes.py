@@ -13,7 +13,7 @@ class Teacher:
     num_envs: int = 1024
     steps: int = 24
     """Control steps of each environment in an iteration"""
-    iterations: int = 400
+    iterations: int = 250
     hidden: tuple[int, ...] = (256, 128)
     activation: str = "elu"
     init_std: float = 1.0
@@ -23,7 +23,7 @@ class Teacher:
     schedule: str = "fixed"
     """"fixed", or "adaptive": by `desired_kl`. With batches as small as a CPU allows, the adaptive
     rule falls to steps too small to learn from: at 1024 environments it stood at 6e-5"""
-    entropy: float = 0.005
+    entropy: float = 0.003
     epochs: int = 5
     minibatches: int = 8
     gamma: float = 0.99
@@ -46,7 +46,7 @@ class Student:
     hidden: tuple[int, ...] = (128, 64)
     num_envs: int = 512
     steps: int = 24
-    iterations: int = 300
+    iterations: int = 250
     learning_rate: float = 1e-3
     epochs: int = 2
     gradient_length: int = 12

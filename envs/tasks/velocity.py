@@ -127,7 +127,7 @@ def _rewards(robot: Robot, gait: Gait, rough: bool) -> dict[str, Reward]:
     clock = {"gait": gait, "stand_below": STAND_BELOW}
     return {
         "track": Reward(term=partial(earn.track_velocity, std=0.5), weight=2.5),
-        "turn": Reward(term=partial(earn.track_yaw, std=0.5), weight=1.2),
+        "turn": Reward(term=partial(earn.track_yaw, std=0.5), weight=1.6),
         "contact": Reward(term=partial(earn.gait_contact, **clock), weight=1.0),
         "swing": Reward(term=partial(earn.gait_height, **clock, std=0.05), weight=4.0),
         "bounce": Reward(term=earn.vertical_velocity, weight=-0.5 if rough else -2.0),
