@@ -12,7 +12,8 @@ and `Health/invalid` counts it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from rsl_rl.env import VecEnv
@@ -24,9 +25,17 @@ from tutelage.envs.mirror import mirror
 from tutelage.envs.rotations import from_yaw
 from tutelage.envs.sim.protocol import Simulator
 from tutelage.envs.state import Context, State
-from tutelage.envs.task import Memory, Observation, Task
+from tutelage.envs.task import Memory, Observation, Task, Term
 from tutelage.envs.terms.events import Events
 from tutelage.envs.tiles import Tiles
+
+
+class _Part(Protocol):
+    """What an environment is made of, as snapshots see it."""
+
+    def snapshot(self) -> dict[str, Tensor]: ...
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None: ...
 
 
 class Env(VecEnv):
@@ -44,15 +53,20 @@ class Env(VecEnv):
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._constants()
         self._buffers()
+        self._memories = _memories(task)
         self._command = task.command(self.num_envs, self.device, self._generator)
         self._events = Events(task.events, sim, self._generator)
         self._tiles = Tiles(task, sim, self._generator)
-        self._reset(torch.ones(self.num_envs, dtype=torch.bool, device=self.device))
+        everywhere = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        self._reset(everywhere)
         self._groups(history)
-        self._observe(torch.ones(self.num_envs, dtype=torch.bool, device=self.device))
+        for term in self._memories.values():
+            term.reset(everywhere)  # of having been asked once for its shape
+        self._observe(everywhere)
 
     def _constants(self) -> None:
         joints, device = self.task.robot.joints, self.device
+        self._lift = torch.tensor([0.0, 0.0, self.task.robot.height], device=device)
         self._rest = torch.tensor([joint.rest for joint in joints], device=device)
         self._lower = torch.tensor([joint.lower for joint in joints], device=device)
         self._upper = torch.tensor([joint.upper for joint in joints], device=device)
@@ -68,33 +82,24 @@ class Env(VecEnv):
         self._last_joint_vel = torch.zeros(count, self.num_actions, device=device)
         self._sums = torch.zeros(count, len(self.task.rewards), device=device)
         self._ended = torch.zeros(count, len(self.task.rewards) + 1, device=device)
-        self._memories: dict[str, Memory] = {
-            f"{kind}.{name}": term
-            for kind, terms in (
-                ("reward", {name: r.term for name, r in self.task.rewards.items()}),
-                ("proprio", {name: o.term for name, o in self.task.proprio.items()}),
-                ("privileged", {name: o.term for name, o in self.task.privileged.items()}),
-                ("termination", self.task.terminations),
-            )
-            for name, term in terms.items()
-            if isinstance(term, Memory)
-        }
 
     def _groups(self, history: int) -> None:
-        context = self._context()
+        context, task, device = self._context(), self.task, self.sim.device
 
         def group(terms: Mapping[str, Observation]) -> Group:
             sizes = {name: _width(name, o, context) for name, o in terms.items()}
             return Group(
-                terms, sizes, self.num_envs, self.device, self._generator,
-                control_dt=self.task.control_dt, physics_dt=self.task.physics_dt,
+                terms, sizes, self.num_envs, device, self._generator,
+                control_dt=task.control_dt, physics_dt=task.physics_dt,
             )
 
-        self.proprio, self.privileged = group(self.task.proprio), group(self.task.privileged)
-        self.proprio.reset(torch.ones_like(context.state.faulty))
+        self.proprio, self.privileged = group(task.proprio), group(task.privileged)
         self._history = (
-            History(history, self.num_envs, self.proprio.size, self.device) if history > 1 else None
+            History(history, self.num_envs, self.proprio.size, device) if history > 1 else None
         )
+        for kind, terms in _scalar_terms(task).items():
+            for name, term in terms.items():
+                _check_scalar(kind, name, term(context))
 
     # ---------------------------------------------------------------- the control step
 
@@ -161,9 +166,7 @@ class Env(VecEnv):
         self, context: Context, done: Tensor, failures: Mapping[str, Tensor], invalid: Tensor
     ) -> dict[str, Tensor]:
         """What the logger averages. Episode sums are those of each environment's last episode."""
-        elapsed = self.task.episode
-        length = (self.episode_length_buf * self.task.control_dt).unsqueeze(-1)
-        ended = torch.cat((self._tracked(length), self._sums / elapsed), dim=-1)
+        ended = torch.cat((self._tracked(), self._sums / self.task.episode), dim=-1)
         self._ended = torch.where(done[:, None], ended, self._ended)
         means = self._ended.mean(0)
         log = {f"Episode_Reward/{name}": means[i + 1] for i, name in enumerate(self.task.rewards)}
@@ -177,41 +180,38 @@ class Env(VecEnv):
         log["Health/invalid"] = invalid.float().sum()
         return log | self._tiles.log() | {f"Health/{k}": v for k, v in self.sim.metrics.items()}
 
-    def _tracked(self, length: Tensor) -> Tensor:
-        """Share of the best possible `track` reward earned so far in the episode. (B, 1)"""
+    def _tracked(self) -> Tensor:
+        """Share of the `track` reward of a whole perfect episode earned so far. (B, 1)"""
         names = list(self.task.rewards)
         if "track" not in names:
-            return torch.zeros_like(length)
+            return self._sums.new_zeros(self.num_envs, 1)
         column = names.index("track")
-        best = self.task.rewards["track"].weight * length
-        return self._sums[:, column : column + 1] / best.clamp(min=1e-6)
+        best = self.task.rewards["track"].weight * self.task.episode
+        return self._sums[:, column : column + 1] / best
 
     # ---------------------------------------------------------------- resets and observations
 
     def _reset(self, mask: Tensor) -> None:
         """Begin new episodes where masked (B,)."""
-        robot, count = self.task.robot, self.num_envs
+        count, joints = self.num_envs, self.num_actions
         unit = torch.rand(
-            (count, 2 * self.num_actions + 1), generator=self._generator, device=self.device
+            (count, 2 * joints + 1), generator=self._generator, device=self.device
         )
         noise = (2 * unit - 1) * self.task.reset_noise
-        joints = self.num_actions
         joint_pos = (self._rest + noise[:, :joints]).clamp(self._lower, self._upper)
         joint_vel = noise[:, joints : 2 * joints]
         heading = from_yaw((2 * unit[:, -1] - 1) * torch.pi)
-        position = self._tiles.place(mask)
-        lift = torch.tensor([0.0, 0.0, robot.height], device=self.device)
-        pose = torch.cat((position + lift, heading), dim=-1)
+        pose = torch.cat((self._tiles.place(mask) + self._lift, heading), dim=-1)
+        self._events.reset(mask)  # first, so that the state after the reset is of the new physics
         self.sim.reset(mask, pose, torch.zeros(count, 6, device=self.device), joint_pos, joint_vel)
-        self._events.reset(mask)
         self._command.widen(self._tiles.share)
         self._command.reset(mask)
-        keep = ~mask
-        self.episode_length_buf = self.episode_length_buf * keep
-        self._actions = self._actions * keep[None, :, None]
+        # `where`, not a product with 0: what is forgotten may not be a number.
+        self.episode_length_buf = torch.where(mask, 0, self.episode_length_buf)
+        self._actions = torch.where(mask[None, :, None], 0.0, self._actions)
         self._target = torch.where(mask[:, None], joint_pos, self._target)
         self._last_joint_vel = torch.where(mask[:, None], joint_vel, self._last_joint_vel)
-        self._sums = self._sums * keep[:, None]
+        self._sums = torch.where(mask[:, None], 0.0, self._sums)
         for term in self._memories.values():
             term.reset(mask)
 
@@ -247,8 +247,6 @@ class Env(VecEnv):
         """Observations and actions as the robot's mirror image has them (not appended)."""
         if self.task.robot.mirror is None:
             raise ValueError(f"robot '{self.task.robot.name}' has no mirror")
-        if not hasattr(self, "_mirrors"):
-            self._mirrors = self._make_mirrors()
         flipped = None
         if obs is not None:
             flipped = TensorDict(
@@ -263,7 +261,9 @@ class Env(VecEnv):
         order, signs = self._mirrors["actions"]
         return flipped, None if actions is None else actions[..., order] * signs
 
-    def _make_mirrors(self) -> dict[str, tuple[Tensor, Tensor]]:
+    @cached_property
+    def _mirrors(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Places and signs for each group and for actions, by name."""
         robot = self.task.robot
 
         def kinds(group: Group) -> list[tuple[str, int]]:
@@ -283,10 +283,10 @@ class Env(VecEnv):
 
     _TENSORS = ("episode_length_buf", "_actions", "_target", "_last_joint_vel", "_sums", "_ended")
 
-    def _parts(self) -> dict[str, Any]:
-        parts = {
+    def _parts(self) -> dict[str, _Part]:
+        parts: dict[str, _Part] = {
             "command": self._command, "events": self._events, "tiles": self._tiles,
-            "proprio": self.proprio, "sim": self.sim, **self._memories,
+            "proprio": self.proprio, **self._memories,
         }
         return parts | ({"history": self._history} if self._history else {})
 
@@ -295,6 +295,7 @@ class Env(VecEnv):
         saved = {f"env/{name}": getattr(self, name).clone() for name in self._TENSORS}
         saved["env/generator"] = self._generator.get_state()
         saved |= {f"obs/{key}": value.clone() for key, value in self._obs.items()}
+        saved |= {f"sim/{key}": value for key, value in self.sim.snapshot().items()}
         for part, thing in self._parts().items():
             saved |= {f"{part}/{key}": v.clone() for key, v in thing.snapshot().items()}
         return saved
@@ -305,6 +306,14 @@ class Env(VecEnv):
         for name, value in snapshot.items():
             part, _, key = name.partition("/")
             split.setdefault(part, {})[key] = value
+        parts = self._parts()
+        missing = [p for p in ("env", "obs", "sim") if p not in split]
+        missing += [p for p, thing in parts.items() if p not in split and thing.snapshot()]
+        if missing or ("history" in split) != ("history" in parts):
+            raise ValueError(
+                f"the snapshot holds {sorted(split)}, this environment has "
+                f"{sorted({'env', 'obs', 'sim', *parts})}: another task or history"
+            )
         if split["env"]["episode_length_buf"].shape != self.episode_length_buf.shape:
             raise ValueError(
                 f"the snapshot is of {len(split['env']['episode_length_buf'])} environments, "
@@ -313,7 +322,8 @@ class Env(VecEnv):
         for name in self._TENSORS:
             setattr(self, name, split["env"][name].clone().to(self.device))
         self._generator.set_state(split["env"]["generator"].cpu())
-        for part, thing in self._parts().items():
+        self.sim.restore(split["sim"])
+        for part, thing in parts.items():
             thing.restore(split.get(part, {}))
         self._obs = TensorDict(
             {key: value.clone() for key, value in split["obs"].items()},
@@ -340,6 +350,37 @@ def _width(name: str, observation: Observation, context: Context) -> int:
             f"observation '{name}' returned shape {tuple(value.shape)}; it must be (B, n)"
         )
     return value.shape[1]
+
+
+def _scalar_terms(task: Task) -> dict[str, Mapping[str, Term]]:
+    """The terms that return one number for each environment, by kind and name."""
+    return {
+        "reward": {name: reward.term for name, reward in task.rewards.items()},
+        "termination": task.terminations,
+        "metric": task.metrics,
+    }
+
+
+def _check_scalar(kind: str, name: str, value: Tensor) -> None:
+    """A term of shape (B, 1) would silently spread to (B, B) beside the others."""
+    if value.dim() != 1:
+        raise ValueError(f"{kind} '{name}' returned shape {tuple(value.shape)}; it must be (B,)")
+    if kind == "termination" and value.dtype != torch.bool:
+        raise ValueError(f"termination '{name}' returned {value.dtype}; it must be torch.bool")
+
+
+def _memories(task: Task) -> dict[str, Memory]:
+    """The terms that remember, by kind and name."""
+    observed = {"proprio": task.proprio, "privileged": task.privileged}
+    kinds = _scalar_terms(task) | {
+        kind: {name: o.term for name, o in terms.items()} for kind, terms in observed.items()
+    }
+    found: dict[str, Memory] = {}
+    for kind, terms in kinds.items():
+        for name, term in terms.items():
+            if isinstance(term, Memory):
+                found[f"{kind}.{name}"] = term
+    return found
 
 
 def _check(task: Task, sim: Simulator) -> None:

@@ -8,6 +8,7 @@ step: it is a whole number of physics steps, read between the two control steps 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 import torch
 from torch import Generator, Tensor
@@ -34,8 +35,9 @@ class Group:
         self.size = sum(sizes.values())
         self._generator, self._device, self._num_envs = generator, device, num_envs
         self._scale = self._columns({name: term.scale for name, term in terms.items()})
-        clips = {name: term.clip or float("inf") for name, term in terms.items()}
-        self._clip = self._columns(clips)
+        self._clip = self._columns(
+            {name: inf if term.clip is None else term.clip for name, term in terms.items()}
+        )
         self._noise = self._columns({name: term.noise for name, term in terms.items()})
         self._bias_width = self._columns({name: term.bias for name, term in terms.items()})
         self._clipped = any(term.clip is not None for term in terms.values())

@@ -25,7 +25,7 @@ Term: TypeAlias = Callable[[Context], Tensor]
 
 @runtime_checkable
 class Memory(Protocol):
-    """What a term with memory offers beside `__call__`; see `terms/memory` for the parts."""
+    """What a term with memory offers beside `__call__`: a small class, e.g. of air times."""
 
     def reset(self, mask: Tensor) -> None:
         """Forget the masked environments' past. mask (B,)"""
@@ -41,7 +41,7 @@ class Observation:
     """A term and what happens to it on its way to a policy, in this written order.
 
     value -> + noise -> + bias -> delay -> * scale -> clip. History is kept for a whole group,
-    after this (`Task.history`), so that frames stay together.
+    after this (`envs.make(history=...)`), so that frames stay together.
     """
 
     term: Term
@@ -129,10 +129,11 @@ class Curriculum:
     """When things become harder."""
 
     widen_above: float = 0.8
-    """The command's range grows while the share of the best possible `track` reward that ended
-    episodes earned exceeds this"""
+    """The command's range grows with each episode that earns more than this share of the `track`
+    reward of a whole perfect episode; so one that ends in a fall seldom does"""
     widen_by: float = 0.02
-    """Growth of the range for each mean episode, as a share of the full range"""
+    """Growth of the range when every environment has ended one such episode, as a share of the
+    full range"""
     start: float = 0.3
     """Share of the full range at the start"""
 
@@ -167,7 +168,6 @@ class Task:
     """Largest magnitude of an action"""
     reset_noise: float = 0.1
     """Half-width of the uniform draw around the rest pose at reset [rad]"""
-
     curriculum: Curriculum | None = None
     """Moves environments between terrain levels, and widens the command"""
 

@@ -28,15 +28,12 @@ class Tiles:
         self._column = torch.arange(count, device=sim.device) % columns
         self._commanded = torch.zeros(count, device=sim.device)
         self._start = torch.zeros(count, 3, device=sim.device)
-        full = task.curriculum is None
-        start_share = 1.0 if full or not task.curriculum else task.curriculum.start
-        self.share = torch.tensor(start_share, device=sim.device)
+        share = 1.0 if task.curriculum is None else task.curriculum.start
+        self.share = torch.tensor(share, device=sim.device)
         """Share of the command's full range in use. ()"""
 
     def _integers(self, high: int, count: int) -> Tensor:
-        return torch.randint(
-            high, (count,), generator=self._generator, device=self._device
-        )
+        return torch.randint(high, (count,), generator=self._generator, device=self._device)
 
     def heights(self, state: State) -> tuple[Tensor, Tensor]:
         """Ground under the base (B,) and under the feet (B, F) [m]."""
@@ -49,7 +46,8 @@ class Tiles:
     def update(self, done: Tensor, context: Context, tracked: Tensor) -> None:
         """Count what was commanded; where episodes ended (B,), move to an easier or harder tile.
 
-        `tracked` (B,): share of the best tracking reward in each environment's last episode.
+        `tracked` (B,): share of a whole episode's best tracking reward that each environment's last
+        episode earned.
         """
         self._commanded = self._commanded + context.command[:, :2].norm(dim=-1) * context.dt
         if self._task.curriculum is None:

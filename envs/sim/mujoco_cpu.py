@@ -26,8 +26,8 @@ from tutelage.envs.sim.mujoco_scene import Layout, build
 from tutelage.envs.sim.protocol import Field, HeightScan, Scene, Snapshot
 from tutelage.envs.state import State
 
-_BAD = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL,
-        mujoco.mjtWarning.mjWARN_BADQACC]
+_WARNING = mujoco.mjtWarning
+_BAD = [int(w) for w in (_WARNING.mjWARN_BADQPOS, _WARNING.mjWARN_BADQVEL, _WARNING.mjWARN_BADQACC)]
 _CONTACT_FORCE = 0.1
 """A foot that carries less than this is not in contact [N]"""
 
@@ -47,8 +47,9 @@ class MujocoCpu:
         self._batch = batch.Batch(self.model, num_envs, nthread=threads, persistent=True)
         b = self._batch
         self._qpos, self._qvel, self._ctrl = b.bind("qpos"), b.bind("qvel"), b.bind("ctrl")
-        self._sensors = b.bind("sensordata")
-        self._force = b.bind("actuator_force")
+        self._sensors, self._force = b.bind("sensordata"), b.bind("actuator_force")
+        for output in (self._sensors, self._force):
+            output.flags.writeable = True  # torch warns of arrays it may not write; `restore` does
         self._history = b.bind("history") if self.model.nhistory else None
         self._stale = np.zeros(num_envs, dtype=bool)
         self._faulty = np.zeros(num_envs, dtype=bool)
@@ -182,8 +183,8 @@ class MujocoCpu:
         model, base, b = self.model, self._layout.base, self._batch
         match field:
             case Field.FRICTION:
-                geoms = self._layout.geoms
-                b.expand("geom_friction")[np.ix_(rows, geoms, [0])] = drawn[:, :, None]
+                sliding = b.expand("geom_friction")[:, :, 0]
+                sliding[np.ix_(rows, self._layout.geoms)] = drawn
                 return
             case Field.MASS:
                 mass = model.body_mass[base] + drawn
@@ -284,10 +285,7 @@ class MujocoCpu:
         self._faulty[:] = arrays["faulty"]
         self._errors = int(arrays["errors"])
         # Forces belong to the last physics step, which a forward pass does not repeat.
-        for view, name in ((self._sensors, "sensors"), (self._force, "force")):
-            view.flags.writeable = True
-            view[:] = arrays[name]
-            view.flags.writeable = False
+        self._sensors[:], self._force[:] = arrays["sensors"], arrays["force"]
         self._stale[:] = False
         self._state = None
 

@@ -15,8 +15,8 @@ class VelocityCommand:
     standing has one meaning. `widen` sets the share of the full range that draws come from.
     """
 
-    names = ("vx", "vy", "wz")
-    units = ("m/s", "m/s", "rad/s")
+    names: tuple[str, ...] = ("vx", "vy", "wz")
+    units: tuple[str, ...] = ("m/s", "m/s", "rad/s")
     size = 3
 
     def __init__(
@@ -30,8 +30,8 @@ class VelocityCommand:
         standing: float = 0.1,
         stand_below: float = 0.1,
     ) -> None:
-        self.high = high
-        self.low = (-high[0], -high[1], -high[2])
+        self.high: tuple[float, ...] = high
+        self.low: tuple[float, ...] = tuple(-value for value in high)
         self._high = torch.tensor(high, device=device)
         self._generator = generator
         self._hold, self._standing, self._stand_below = hold, standing, stand_below
@@ -49,12 +49,10 @@ class VelocityCommand:
 
     def step(self, dt: float) -> None:
         self._left = self._left - dt
-        self.reset(self._left <= 0)
+        self.reset(self._left < dt / 2)  # the nearest step, however the sum was rounded
 
     def reset(self, mask: Tensor) -> None:
-        drawn = torch.rand(
-            (len(mask), 5), generator=self._generator, device=self._value.device
-        )
+        drawn = torch.rand((len(mask), 5), generator=self._generator, device=self._value.device)
         value = (2 * drawn[:, :3] - 1) * self._high * self._share
         moving = (value.norm(dim=-1) > self._stand_below) & (drawn[:, 3] >= self._standing)
         self._value = torch.where(mask[:, None], value * moving[:, None], self._value)

@@ -44,13 +44,13 @@ class Events:
         for name, event in self._events.items():
             if not event.every:
                 continue
-            self._left[name] = self._left[name] - dt
-            due = self._left[name] <= 0
+            due = self._left[name] < dt / 2  # the nearest step, however the sum was rounded
             if event.field:
                 self._draw(name, event.field, due)
             else:
                 self._sim.push(due, self._uniform(name))
             self._wait(name, event.every, due)
+            self._left[name] = self._left[name] - dt
 
     def _draw(self, name: str, field: Field, mask: Tensor) -> None:
         values = self._uniform(name)
@@ -61,9 +61,8 @@ class Events:
 
     def _uniform(self, name: str) -> Tensor:
         low, high = self._ranges[name]
-        unit = torch.rand(
-            (self._sim.num_envs, len(low)), generator=self._generator, device=low.device
-        )
+        shape = (self._sim.num_envs, len(low))
+        unit = torch.rand(shape, generator=self._generator, device=low.device)
         return low + (high - low) * unit
 
     def _wait(self, name: str, every: tuple[float, float], mask: Tensor) -> None:
@@ -86,9 +85,7 @@ _SIZES = {
 """Entries of a field that has not one for each joint"""
 
 
-def _range(
-    name: str, event: Event, joints: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _range(name: str, event: Event, joints: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """(n,) lowest and highest values of an event's draw."""
     size = _SIZES.get(event.field, joints) if event.field else 6
     for entries in (event.low, event.high):

@@ -45,7 +45,8 @@ def gait_clock(c: Context, *, frequency: float, stand_below: float) -> Tensor:
     """Sine and cosine of the gait's phase; both 0 while the command asks to stand. (B, 2)"""
     angle = 2 * pi * frequency * c.time
     clock = torch.stack((angle.sin(), angle.cos()), dim=-1)
-    return clock * (c.command.norm(dim=-1, keepdim=True) > stand_below)
+    moving: Tensor = c.command.norm(dim=-1, keepdim=True) > stand_below
+    return clock * moving
 
 
 def linear_velocity(c: Context) -> Tensor:
@@ -75,6 +76,8 @@ def joint_torque(c: Context) -> Tensor:
 
 def dynamics(c: Context, *, field: Field) -> Tensor:
     """What an event drew for this environment, in the field's unit. (B, n)"""
+    if field not in c.dynamics:
+        raise KeyError(f"no event draws '{field}'; the task's events draw {sorted(c.dynamics)}")
     return c.dynamics[field]
 
 

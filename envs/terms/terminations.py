@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import cos
 
+import torch
 from torch import Tensor
 
 from tutelage.envs.state import Context
@@ -21,4 +22,6 @@ def low(c: Context, *, height: float) -> Tensor:
 
 def link_hit(c: Context, *, links: tuple[int, ...], force: float) -> Tensor:
     """One of the given columns of `link_force` carries more than `force` [N]."""
-    return (c.state.link_force[:, list(links)] > force).any(-1)
+    # Columns one by one: an index that is a list is copied to the device in every step.
+    loads = torch.stack([c.state.link_force[:, link] for link in links], dim=-1)
+    return (loads > force).any(-1)
