@@ -83,8 +83,8 @@ def _proprio(gait: Gait) -> dict[str, Observation]:
             term=see.command, source="command", unit="m/s, rad/s", frame="base", mirror="command"
         ),
         "gait_clock": Observation(
-            term=partial(see.gait_clock, **clock), source="gait_clock", unit="1", mirror="clock",
-            parameters=clock,
+            term=partial(see.gait_clock, frequency=gait.frequency, stand_below=STAND_BELOW),
+            source="gait_clock", unit="1", mirror="clock", parameters=clock,
         ),
     }
 
@@ -124,12 +124,13 @@ def _privileged(robot: Robot, rough: bool) -> dict[str, Observation]:
 
 
 def _rewards(robot: Robot, gait: Gait, rough: bool) -> dict[str, Reward]:
-    clock = {"gait": gait, "stand_below": STAND_BELOW}
+    contact = partial(earn.gait_contact, gait=gait, stand_below=STAND_BELOW)
+    height = partial(earn.gait_height, gait=gait, stand_below=STAND_BELOW)
     return {
         "track": Reward(term=partial(earn.track_velocity, std=0.5), weight=2.5),
         "turn": Reward(term=partial(earn.track_yaw, std=0.5), weight=1.6),
-        "contact": Reward(term=partial(earn.gait_contact, **clock), weight=1.0),
-        "swing": Reward(term=partial(earn.gait_height, **clock, std=0.05), weight=4.0),
+        "contact": Reward(term=contact, weight=1.0),
+        "swing": Reward(term=partial(height, std=0.05), weight=4.0),
         "bounce": Reward(term=earn.vertical_velocity, weight=-0.5 if rough else -2.0),
         "sway": Reward(term=earn.roll_pitch_rate, weight=-0.05),
         "tilt": Reward(term=earn.tilt, weight=-0.5 if rough else -2.5),
@@ -137,9 +138,7 @@ def _rewards(robot: Robot, gait: Gait, rough: bool) -> dict[str, Reward]:
             term=partial(earn.height_error, height=robot.height), weight=-10.0 if rough else -40.0
         ),
         "pose": Reward(term=earn.pose_deviation, weight=-0.02),
-        "still": Reward(
-            term=partial(earn.stand_still, stand_below=STAND_BELOW), weight=-0.2
-        ),
+        "still": Reward(term=partial(earn.stand_still, stand_below=STAND_BELOW), weight=-0.2),
         "rate": Reward(term=earn.action_rate, weight=-0.01),
         "torque": Reward(term=earn.torque, weight=-1e-4),
         "acceleration": Reward(term=earn.joint_acceleration, weight=-1e-7),
