@@ -17,6 +17,7 @@ import tyro
 
 from tutelage.cli import commands
 from tutelage.cli.names import UserError, unknown
+from tutelage.cli.recipes import recipe_named
 
 DESCRIPTION = (
     "From a privileged teacher in simulation to a policy that is checked for the real robot."
@@ -59,6 +60,8 @@ def parse(arguments: list[str]) -> commands.AnyCommand:
 
 def perform(command: commands.AnyCommand) -> int:
     """Call `perform` of the command's own module, which is imported only now."""
+    if isinstance(command, commands.Training | commands.Run | commands.Bench):
+        recipe_named(command.recipe)  # before anything large is imported
     word = type(command).__name__.lower()
     module = importlib.import_module(f"tutelage.cli.{PERFORMED_BY[word]}")
     done: int = getattr(module, word)(command)

@@ -87,7 +87,7 @@ class Pipeline:
         return judged
 
     def timed(self, name: str, work: Callable[[], judging.T]) -> judging.T:
-        self.line.begin(name)
+        self.line.begin(name, "verifying the teacher" if name == "student" else "")
         began = time.monotonic()
         try:
             return work()

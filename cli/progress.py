@@ -52,15 +52,15 @@ class Line:
     ) -> None:
         self.bar.stop()
 
-    def begin(self, stage: str, total: int | None = None) -> None:
-        """The next stage; `total` iterations where that is known."""
+    def begin(self, stage: str, note: str = "") -> None:
+        """The next stage, and what it does before it can say how it goes."""
         self.stage = stage
         self.began = time.monotonic()
         self.said = -math.inf
         if self.console.is_terminal:
-            self.task = self.bar.add_task(stage, total=total, numbers="")
-        elif total is None:
-            self.console.print(stage)
+            self.task = self.bar.add_task(stage, total=None, numbers=note)
+        else:
+            self.console.print(f"{stage}  {note}".rstrip(), soft_wrap=True)
 
     def end(self, note: str = "") -> None:
         seconds = time.monotonic() - self.began
@@ -75,6 +75,8 @@ class Line:
     def advance(self, progress: Progress) -> None:
         """After an iteration of a training; this is what a runner calls."""
         numbers = describe(progress)
+        if progress.iteration >= progress.total:
+            numbers += "  measuring the result"
         if self.task is not None:
             done, total = progress.iteration, progress.total
             self.bar.update(self.task, total=total, completed=done, numbers=numbers)

@@ -40,7 +40,7 @@ def distill(command: commands.Distill) -> int:
         return show(with_numbers(recipe, "student", command))
     teacher = teacher_of(command)
     with Line() as line:
-        line.begin("student")
+        line.begin("student", "verifying the teacher")
         return concluded(
             lambda: training.distill(recipe, teacher, **settings(command, line)), line
         )
