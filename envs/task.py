@@ -128,13 +128,13 @@ class Command(Protocol):
 class Curriculum:
     """When things become harder."""
 
-    widen_above: float = 0.8
+    widen_above: float = 0.5
     """The command's range grows with each episode that earns more than this share of the `track`
     reward of a whole perfect episode; so one that ends in a fall seldom does"""
-    widen_by: float = 0.02
+    widen_by: float = 0.3
     """Growth of the range when every environment has ended one such episode, as a share of the
     full range"""
-    start: float = 0.3
+    start: float = 0.5
     """Share of the full range at the start"""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Generator, Tensor
 
+from tutelage.envs.rotations import yaw
 from tutelage.envs.sim.protocol import Simulator
 from tutelage.envs.state import Context, State
 from tutelage.envs.task import Task
@@ -26,7 +27,8 @@ class Tiles:
         start = rows if task.curriculum is None else max(1, rows // 2)
         self._level = self._integers(start, count)
         self._column = torch.arange(count, device=sim.device) % columns
-        self._commanded = torch.zeros(count, device=sim.device)
+        self._commanded = torch.zeros(count, 2, device=sim.device)
+        """Where the commands of this episode would have led, world frame. (B, 2) [m]"""
         self._start = torch.zeros(count, 3, device=sim.device)
         share = 1.0 if task.curriculum is None else task.curriculum.start
         self.share = torch.tensor(share, device=sim.device)
@@ -49,13 +51,13 @@ class Tiles:
         `tracked` (B,): share of a whole episode's best tracking reward that each environment's last
         episode earned.
         """
-        self._commanded = self._commanded + context.command[:, :2].norm(dim=-1) * context.dt
+        self._commanded = self._commanded + _world(context) * context.dt
         if self._task.curriculum is None:
             return
         if not self._flat:
             walked = (context.state.root_pos_w[:, :2] - self._start[:, :2]).norm(dim=-1)
             moved = promote(
-                self._level, walked, self._commanded, self._task.terrain.tile, self._rows,
+                self._level, walked, self._commanded.norm(dim=-1), self._task.terrain.tile, self._rows,
                 self._integers(self._rows, len(done)),
             )
             self._level = torch.where(done, moved, self._level)
@@ -67,7 +69,7 @@ class Tiles:
         """Where the masked environments (B,) begin. (B, 3) [m]"""
         origin = self._origins[self._level, self._column]
         self._start = torch.where(mask[:, None], origin, self._start)
-        self._commanded = self._commanded * ~mask
+        self._commanded = self._commanded * ~mask[:, None]
         return self._start
 
     def log(self) -> dict[str, Tensor]:
@@ -86,3 +88,11 @@ class Tiles:
         self._level, self._column = snapshot["level"].clone(), snapshot["column"].clone()
         self._commanded, self._start = snapshot["commanded"].clone(), snapshot["start"].clone()
         self.share = snapshot["share"].clone()
+
+
+def _world(context: Context) -> Tensor:
+    """Commanded planar velocity in the world frame, by the heading the robot has. (B, 2) [m/s]"""
+    heading = yaw(context.state.root_quat_w)
+    forward, left = context.command[:, 0], context.command[:, 1]
+    cos, sin = heading.cos(), heading.sin()
+    return torch.stack((cos * forward - sin * left, sin * forward + cos * left), dim=-1)
