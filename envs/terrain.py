@@ -154,7 +154,9 @@ class Terrain:
     tile: float = 8.0
     """Side of a tile [m]"""
     cell: float = 0.1
-    """Distance between samples [m]. The cost of a contact grows with the cells under a geom"""
+    """Distance between samples [m]. A foot near a line between triangles touches on both sides of
+    it: a Go2 that stands has 4 contacts on a plane, 5.5 with cells of 0.2 m, 7.4 at 0.1 m and 9.3
+    at 0.05 m (MuJoCo 4.0); finer cells cost, coarser ones turn stairs into ramps"""
     border: float = 16.0
     """Plain around the tiles; there is nothing beyond it. A robot that starts in the middle of an
     outer tile and walks outwards at 1 m/s reaches 20 - 8 / 2 = 16 m in an episode of 20 s [m]"""

@@ -7,9 +7,10 @@ are in `test_conformance.py`.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ HALF = 0.5**0.5
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 ROLL_90 = (HALF, HALF, 0.0, 0.0)
 YAW_90 = (HALF, 0.0, 0.0, HALF)
+Numbers: TypeAlias = Sequence[Sequence[float]] | Sequence[float] | Sequence[Sequence[list[float]]]
 NEEDS = {"mujoco_cpu": "mujoco", "mujoco_warp": "mujoco_warp", "isaaclab": "isaaclab"}
 """The package without which a backend is absent"""
 
@@ -196,6 +198,6 @@ def assert_same(backend: Backend, a: dict[str, Tensor], b: dict[str, Tensor]) ->
         torch.testing.assert_close(value, b[name], atol=1e-3, rtol=1e-3)
 
 
-def close(found: Tensor, expected: list[float] | list[list[float]], tol: float = 1e-4) -> None:
+def close(found: Tensor, expected: Numbers, tol: float = 1e-4) -> None:
     wanted = torch.tensor(expected, dtype=torch.float32)
     torch.testing.assert_close(found.float().cpu(), wanted, atol=tol, rtol=0)

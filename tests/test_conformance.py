@@ -230,7 +230,7 @@ def test_a_push_adds_exactly_its_velocity(backend: Backend, tmp_path: Path) -> N
     sim.push(rows(sim, 1), each(sim, 1, 2, 3, 0, 0, 0.4))
     sim.step(rest(sim), 1)
     close(velocity_w(sim), [[0.5, 0, 0], [1.5, 2, 3], [0.5, 0, 0]], tol=1e-4)
-    close(sim.state.ang_vel_b, [[0, 0, 0], [0, 0, 0.4], [0, 0, 0]], tol=1e-4)
+    close(sim.state.ang_vel_b, [[0.0, 0.0, 0.0], [0.0, 0.0, 0.4], [0.0, 0.0, 0.0]], tol=1e-4)
 
 
 @everywhere
@@ -383,7 +383,7 @@ def test_the_same_actions_give_the_same_trajectory_bit_for_bit(
         place(sim, (0, 0, 0.1))
         wander(sim, 25)
         ends.append(physical(sim.state))
-    assert_equal(*ends)
+    assert_equal(ends[0], ends[1])
 
 
 @everywhere
@@ -469,7 +469,7 @@ def test_a_broken_environment_is_reported_and_harms_no_other(
         others = ~rows(sim, 1)
     joints = ends[1]["joint_pos"][1]
     assert ends[1]["faulty"].tolist()[1] or not joints.isfinite().all()
-    assert_equal(*ends, others)
+    assert_equal(ends[0], ends[1], others)
     place(sim, (0, 0, 0.1), mask=~others)
     wander(sim, 5)
     assert not sim.state.faulty.any()
