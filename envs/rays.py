@@ -2,9 +2,10 @@
 
 MuJoCo's own ray test of a height field looks at cell after cell whether or not the ray comes near
 it: about 10⁴ camera rays/s on 800 x 800 cells, where this file casts some 200 times as many (see
-`benchmarks/rays.py`). Here a ray walks from cell to cell. Along a ray the clearance above the surface (two triangles in
-each cell, see `terrain`) is continuous and straight between the lines it crosses, cell edges and
-diagonals; so a hit is a change of its sign, and no ray slips through between two triangles.
+`benchmarks/rays.py`). Here a ray walks from cell to cell. Along a ray the clearance above the
+surface (two triangles in each cell, see `terrain`) is continuous, and straight between the lines
+it crosses, cell edges and diagonals; so a hit is a change of its sign, and no ray slips through
+between two triangles.
 
 Compiled on first use and then kept on disk; one thread, since the cores belong to physics.
 """

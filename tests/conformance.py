@@ -178,6 +178,14 @@ def weightless(sim: Simulator) -> None:
     sim.randomise(Field.GRAVITY, rows(sim), torch.zeros(sim.num_envs, 3, device=sim.device))
 
 
+def wander(sim: Simulator, steps: int, seed: int = 0, substeps: int = 4) -> None:
+    """Random targets within 1 rad of rest."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        noise = torch.rand(rest(sim).shape, generator=generator).to(sim.device)
+        sim.step(rest(sim) + 2 * noise - 1, substeps)
+
+
 def physical(state: State) -> dict[str, Tensor]:
     """Copies of everything in a state, by name."""
     return {name: getattr(state, name).clone() for name in State.__slots__}
