@@ -187,7 +187,6 @@ def _contract(
     """Everything but the recording."""
     task, robot = env.task, env.task.robot
     frames = env.get_observations()[group].shape[-1] // env.proprio.size
-    command: Command = env._command
     return Contract(
         schema_version=SCHEMA_VERSION,
         robot=robot.name,
@@ -202,27 +201,13 @@ def _contract(
         opset=OPSET,
         graph_sha256=read_metadata(graph)[1],
         joints=_joints(task),
-        action=ActionContract(
-            meaning="joint_position",
-            reference="default",
-            scale=tuple(float(joint.action_scale) for joint in robot.joints),
-            offset=tuple(float(joint.rest) for joint in robot.joints),
-            clip=float(task.action_clip),
-        ),
+        action=_action(task),
         observations=_observations(env),
         history=HistoryContract(
-            length=frames,
-            layout="frame_major",
-            order="oldest_first",
-            fill_at_reset="repeat_first",
+            length=frames, layout="frame_major", order="oldest_first", fill_at_reset="repeat_first"
         ),
         cameras=(),
-        commands=tuple(
-            CommandContract(name=name, unit=unit, low=float(low), high=float(high))
-            for name, unit, low, high in zip(
-                command.names, command.units, command.low, command.high, strict=True
-            )
-        ),
+        commands=_commands(env._command),
         recurrent=_recurrent(policy),
         lineage=_lineage(env, origin),
         metrics={name: float(value) for name, value in sorted(metrics.items())},
@@ -249,6 +234,24 @@ def _joints(task: Task) -> tuple[JointContract, ...]:
             delay=(low, high),
         )
         for joint in task.robot.joints
+    )
+
+
+def _action(task: Task) -> ActionContract:
+    return ActionContract(
+        meaning="joint_position",
+        reference="default",
+        scale=tuple(float(joint.action_scale) for joint in task.robot.joints),
+        offset=tuple(float(joint.rest) for joint in task.robot.joints),
+        clip=float(task.action_clip),
+    )
+
+
+def _commands(command: Command) -> tuple[CommandContract, ...]:
+    parts = zip(command.names, command.units, command.low, command.high, strict=True)
+    return tuple(
+        CommandContract(name=name, unit=unit, low=float(low), high=float(high))
+        for name, unit, low, high in parts
     )
 
 
