@@ -41,6 +41,7 @@ class MujocoCpu:
         self.scene = scene
         self.num_envs = num_envs
         self.device = torch.device("cpu")
+        _log_to_console_only()
         self.model, self.ground = build(scene, max_delay)
         self._max_delay = max_delay
         self._layout = Layout(self.model, scene.robot)
@@ -251,6 +252,12 @@ class MujocoCpu:
         read = {name: self._batch.expanded(name) for name in names}
         return {name: values for name, values in read.items() if values is not None}
 
+    def _nominal(self, name: str) -> NDArray[np.float64]:
+        """What the compiled model holds in a field that may be expanded."""
+        holder, _, attribute = name.rpartition(".")
+        values: NDArray[np.float64] = getattr(self.model.opt if holder else self.model, attribute)
+        return values
+
     def snapshot(self) -> Snapshot:
         self._settle()
         saved = {f"model.{name}": values for name, values in self._fields().items()}
@@ -272,6 +279,10 @@ class MujocoCpu:
                 f"the snapshot holds state {arrays['state'].shape}, this simulator "
                 f"{self._batch.state.shape}: another robot, scene or number of environments"
             )
+        for name in self._fields():
+            if f"model.{name}" not in arrays:  # first randomised after the snapshot
+                self._batch.expand(name)[:] = self._nominal(name)
+        self._factors = {}
         for name, values in arrays.items():
             kind, _, key = name.partition(".")
             if kind == "model":
@@ -291,3 +302,10 @@ class MujocoCpu:
 
     def close(self) -> None:
         self._state = None
+
+
+def _log_to_console_only() -> None:
+    """Leave no MUJOCO_LOG.TXT in the working directory: warnings are counted by environment."""
+    config = mujoco.MjLogConfig.get()
+    config.logto_file = False
+    config.set()

@@ -108,7 +108,7 @@ def _add_sensors(spec: mujoco.MjSpec, robot: Robot) -> None:
             spec.add_sensor(
                 name=f"{prefix}/{foot}", type=kind, objtype=_OBJECT.mjOBJ_XBODY, objname=foot
             )
-    for body in (*robot.feet, *robot.links):
+    for body in dict.fromkeys((*robot.feet, *robot.links)):
         # intprm: data bits (1 << force), reduction (3: net force), number of slots; the net force
         # comes in the world frame, acting on the second of the two bodies named.
         spec.add_sensor(
