@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -83,7 +84,7 @@ def judge(
     video: bool,
     line: Line,
     scenario: str | None = None,
-    curve: Path | None = None,
+    curves: Mapping[str, Path] | None = None,
 ) -> Judged:
     """Run the scenario and write the report; gates are those of the recipe."""
     chosen = scenario or (recipe.scenario if recipe else SCENARIO)
@@ -97,7 +98,7 @@ def judge(
         video=video,
         out=out,
         progress=lambda done, total, name: line.count(name, done, total),
-        curve=curve,
+        curve=curves,
     )
     return Judged(result=result, report=out / "report.html", smoke=smoke)
 

@@ -137,7 +137,9 @@ class Pipeline:
             smoke=self.notes.smoke,
             video=self.notes.video,
             line=self.line,
-            curve=self.notes.made("student") / "curve.jsonl",
+            curves={
+                kind: self.notes.made(kind) / "curve.jsonl" for kind in ("teacher", "student")
+            },
         )
 
     def begun(self, kind: str) -> Path | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rich import progress as rich_progress
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.table import Column
 
 if TYPE_CHECKING:  # it brings torch along, which `tutelage --help` does without
     from tutelage.algos.progress import Progress
@@ -29,9 +30,9 @@ class Line:
         self.console = console or Console(highlight=False)
         self.bar = rich_progress.Progress(
             TextColumn("{task.description:<8}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=8),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
+            TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True)),
             console=self.console,
             transient=False,
         )
@@ -74,7 +75,7 @@ class Line:
 
     def advance(self, progress: Progress) -> None:
         """After an iteration of a training; this is what a runner calls."""
-        numbers = describe(progress)
+        numbers = describe(progress, brief=self.console.width < 100)
         if progress.iteration >= progress.total:
             numbers += "  measuring the result"
         if self.task is not None:
@@ -95,7 +96,7 @@ class Line:
             self.bar.update(self.task, total=total, completed=done, numbers=what)
 
 
-def describe(progress: Progress) -> str:
+def describe(progress: Progress, *, brief: bool = False) -> str:
     """The numbers of a line; those that are not known yet are left out."""
     parts = [f"{progress.steps_per_second:,.0f} steps/s"]
     if math.isfinite(progress.seconds_left):
@@ -105,5 +106,5 @@ def describe(progress: Progress) -> str:
         parts.append(f"reward {progress.reward:.2f}")
     error = progress.metrics.get("Metrics/velocity_error", math.nan)
     if math.isfinite(error):
-        parts.append(f"velocity error {error:.2f} m/s")
+        parts.append(f"{'error' if brief else 'velocity error'} {error:.2f} m/s")
     return "  ".join(parts)

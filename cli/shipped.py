@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from tutelage.cli.names import unknown
+from tutelage.cli.commands import LOG_ROOT
+from tutelage.cli.names import UserError, unknown
 
 POLICY = "policy.onnx"
 
@@ -16,19 +17,27 @@ def policies() -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(folder.glob(f"*/{POLICY}"))}
 
 
-def policy(named: str) -> Path:
-    """An ONNX file by its path, its run's folder, or the recipe it is shipped for."""
+def policy(named: str, log_root: Path = LOG_ROOT) -> Path:
+    """An ONNX file by its path, its run's folder or experiment, or the recipe it is shipped for."""
     path = Path(named)
     if path.is_file():
         return path
-    if path.is_dir():
-        for candidate in (path / POLICY, path / "exported" / POLICY):
-            if candidate.is_file():
-                return candidate
-        raise FileNotFoundError(
-            f"{path} has no exported policy; write one with: tutelage export {path}"
-        )
     shipped = policies()
-    if named in shipped:
+    if not path.is_dir() and named in shipped:
         return shipped[named]
-    raise unknown("policy", named, shipped)
+    folder = path if path.is_dir() else run(named, log_root)
+    if folder is None:
+        raise unknown("policy", named, shipped)
+    for candidate in (folder / POLICY, folder / "exported" / POLICY):
+        if candidate.is_file():
+            return candidate
+    raise UserError(f"{folder} has no exported policy; write one with: tutelage export {folder}")
+
+
+def run(named: str, log_root: Path) -> Path | None:
+    from tutelage.algos import runs
+
+    try:
+        return runs.find(named, root=log_root)
+    except FileNotFoundError:
+        return None
