@@ -16,7 +16,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -121,13 +121,13 @@ def check(
     video: bool = True,
     out: Path | None = None,
     progress: Progress | None = None,
-    curve: Path | None = None,
+    curve: Path | Mapping[str, Path] | None = None,
 ) -> CheckResult:
     """Run a policy over a scenario; with `out`, write report.html, report.json and the video.
 
     `mjcf` replaces the robot's own model; joints are found in it by name. `episodes` keeps those
     whose names are given. `workers=1` runs in this process. `curve` is a file of JSON lines with
-    a wall-clock time and an error, drawn into the report.
+    `seconds` and `metrics`, or several by the name of their stage, drawn into the report.
     """
     plan = scenario if isinstance(scenario, Scenario) else scenarios.load(scenario)
     plan = replace(plan, episodes=_choose(plan, episodes))
@@ -137,7 +137,7 @@ def check(
     try:
         contract = Policy(path).contract
     except Exception as error:  # whatever is wrong with the file, it must not give numbers
-        result = _failed(path, plan, error)
+        result, model = _failed(path, plan, error), None
     else:
         model = model_path(contract, mjcf)
         result = _checked(Job(policy=str(path), mjcf=str(model), plan=plan), contract, gates,
@@ -145,7 +145,7 @@ def check(
     if out is not None:
         from tutelage.sim2real import report  # drawing is not needed for the numbers
 
-        report.write(result, plan, out, mjcf=mjcf, video=video, curve=curve)
+        report.write(result, plan, out, mjcf=model, video=video, curve=curve)
     return result
 
 
