@@ -77,7 +77,8 @@ def joint_torque(c: Context) -> Tensor:
 def dynamics(c: Context, *, field: Field) -> Tensor:
     """What an event drew for this environment, in the field's unit. (B, n)"""
     if field not in c.dynamics:
-        raise KeyError(f"no event draws '{field}'; the task's events draw {sorted(c.dynamics)}")
+        drawn = [str(name) for name in c.dynamics]
+        raise KeyError(f"no event draws '{field}'; the task's events draw {drawn}")
     return c.dynamics[field]
 
 
