@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from tutelage.sim2real.contract import Contract
 from tutelage.sim2real.metrics import RECOVERED, GroupResult
@@ -85,12 +86,12 @@ def _mark_pushes(axes: Axes, trace: Trace) -> None:
 def _gait(axes: Axes, trace: Trace, contract: Contract) -> None:
     """A bar for each foot while it is on the ground."""
     dt = contract.control_dt
-    for row, foot in enumerate(contract.feet):
+    for row in range(len(contract.feet)):
         spans = [(trace.time[a], (b - a) * dt) for a, b in _spans(trace.contact[:, row])]
         axes.broken_barh(spans, (row - 0.32, 0.64), facecolors=LINES[row % len(LINES)], alpha=0.85)
     axes.set_yticks(range(len(contract.feet)), [_short(foot) for foot in contract.feet])
     axes.set_ylim(len(contract.feet) - 0.4, -0.6)
-    axes.set_ylabel("on the ground")
+    axes.set_ylabel("stance")
     axes.grid(False)
 
 
@@ -240,10 +241,11 @@ def sweeps(tables: Mapping[str, Sequence[GroupResult]], thresholds: Thresholds) 
         lower.axhline(thresholds.velocity_error, color=SOFT, lw=0.9, ls=(0, (3, 3)))
         lower.set_xlabel(NAMES.get(name, name))
         upper.set_title(name)
-        lower.set_ylim(bottom=0)
     grid[0][0].set_ylabel("success")
     grid[0][0].yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
     grid[1][0].set_ylabel("velocity error [m/s]")
+    known = [row.velocity_error or 0.0 for rows in shown.values() for row in rows]
+    grid[1][0].set_ylim(0, 1.15 * max(*known, thresholds.velocity_error))
     return figure
 
 
@@ -257,8 +259,7 @@ def grounds(tables: Mapping[str, Sequence[GroupResult]]) -> Figure | None:
     for y, rows in enumerate(tables.values()):
         for x, row in enumerate(rows):
             colour = matplotlib.colormaps["RdYlGn"](0.1 + 0.8 * row.success)
-            axes.add_patch(matplotlib.patches.Rectangle((x - 0.48, y - 0.45), 0.96, 0.9,
-                                                        color=colour, alpha=0.75, lw=0))  # fmt: skip
+            axes.add_patch(Rectangle((x - 0.48, y - 0.45), 0.96, 0.9, color=colour, alpha=0.75))
             axes.text(x, y - 0.1, f"{row.success:.0%}", ha="center", va="center", weight="bold")
             axes.text(x, y + 0.25, f"size {row.name} · {row.successes}/{row.episodes}",
                       ha="center", va="center", fontsize=7, color=INK)  # fmt: skip
