@@ -198,16 +198,17 @@ def _margin(trace: Trace, contract: Contract) -> float:
 def _recovery(trace: Trace, episode: Episode, planar: Floats, dt: float) -> float | None:
     """Mean time from the end of each push until the error stays small for 0.3 s [s].
 
-    A push that is not recovered from counts with the time that was left.
+    A push that is not recovered from counts with the time that was left; one whose end the robot
+    did not see, because it had fallen, does not count here.
     """
     times = []
     window = max(1, round(0.3 / dt))
     for push in episode.pushes:
         after = planar[trace.time >= push.at + push.lasts - 1e-9]
+        if not len(after):
+            continue
         calm = np.convolve(after < RECOVERED, np.ones(window), "valid") >= window
-        first = int(np.argmax(calm)) if calm.any() else len(after)
-        if len(after):
-            times.append(first * dt)
+        times.append((int(np.argmax(calm)) if calm.any() else len(after)) * dt)
     return float(np.mean(times)) if times else None
 
 
