@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,10 +113,14 @@ def verdict(judged: Judged) -> int:
         print(f"warning: {warning}")
     gated = {gate.metric for gate in result.gates}
     for name, value in result.metrics.items():
-        if name not in gated:
+        if name not in gated and "/" not in name:  # those of groups are in the report
             print(f"  {name:<28}{value:>10.4f}")
     for gate in result.gates:
-        bounds = f"{gate.low:g} to {gate.high:g}"
+        bounds = " and ".join(
+            f"at {word} {bound:g}"
+            for word, bound in (("least", gate.low), ("most", gate.high))
+            if math.isfinite(bound)
+        )
         kept = "pass" if gate.passed else "FAIL"
         print(f"  {gate.metric:<28}{gate.value:>10.4f}   {kept} ({bounds})")
     enforced = " (a smoke run: gates are not enforced)" if judged.smoke else ""
