@@ -104,8 +104,8 @@ def go2_rough() -> Recipe:
         summary="Unitree Go2 follows velocity commands blind over slopes, stairs and obstacles",
         robot="go2",
         task="go2-rough",
-        teacher=Teacher(iterations=800, hidden=(256, 128, 64)),
-        student=Student(iterations=400),
+        teacher=Teacher(iterations=300),
+        student=Student(iterations=250),
         scenario="rough",
         gates=(Gate(metric="success", low=0.5), Gate(metric="falls", high=0.3)),
     )
