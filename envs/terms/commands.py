@@ -26,8 +26,8 @@ class VelocityCommand:
         generator: Generator,
         *,
         high: tuple[float, float, float] = (1.0, 0.6, 1.0),
-        hold: tuple[float, float] = (4.0, 10.0),
-        standing: float = 0.1,
+        hold: tuple[float, float] = (2.0, 8.0),
+        standing: float = 0.25,
         stand_below: float = 0.1,
     ) -> None:
         self.high: tuple[float, ...] = high
