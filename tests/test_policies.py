@@ -136,7 +136,7 @@ def test_the_tcn_is_a_dilated_causal_convolution_read_at_the_newest_frame() -> N
     frames = x.transpose(1, 2)
     for i, layer in enumerate(tcn.layers):
         assert isinstance(layer, nn.Linear)
-        kernel = layer.weight.unflatten(1, (2, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
+        kernel = layer.weight.unflatten(1, (2, -1)).transpose(1, 2)
         padded = nn.functional.pad(frames, (2**i, 0))
         frames = nn.functional.elu(nn.functional.conv1d(padded, kernel, layer.bias, dilation=2**i))
     expected = nn.functional.elu(tcn.readout(frames[..., -1]))

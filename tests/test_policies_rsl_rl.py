@@ -131,7 +131,7 @@ def test_rsl_rls_own_exports_act_as_the_policy_does(tmp_path: Path) -> None:
     runner = OnPolicyRunner(DummyEnv(), ppo_cfg("gru", "none"))
     runner.export_policy_to_jit(str(tmp_path))
     runner.export_policy_to_onnx(str(tmp_path))
-    script: Any = torch.jit.load(tmp_path / "policy.pt")  # type: ignore[no-untyped-call]
+    script: Any = torch.jit.load(tmp_path / "policy.pt")
     session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
     h = np.zeros((1, 1, 128), dtype=np.float32)
     policy = runner.get_inference_policy()
