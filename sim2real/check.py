@@ -140,8 +140,11 @@ def check(
         result, model = _failed(path, plan, error), None
     else:
         model = model_path(contract, mjcf)
-        result = _checked(Job(policy=str(path), mjcf=str(model), plan=plan), contract, gates,
-                          workers, progress)  # fmt: skip
+        left = len(plan.episodes)
+        plan = scenarios.possible(plan, contract.commands)
+        left -= len(plan.episodes)
+        job = Job(policy=str(path), mjcf=str(model), plan=plan)
+        result = _checked(job, contract, gates, workers, progress, left)
     if out is not None:
         from tutelage.sim2real import report  # drawing is not needed for the numbers
 
@@ -168,9 +171,10 @@ def _choose(plan: Scenario, names: Sequence[str] | None) -> tuple[Episode, ...]:
 
 
 def _checked(
-    job: Job, contract: Contract, gates: Sequence[Gate], workers: int, progress: Progress | None
-) -> CheckResult:
-    """Play every episode and judge them."""
+    job: Job, contract: Contract, gates: Sequence[Gate], workers: int, progress: Progress | None,
+    left: int,
+) -> CheckResult:  # fmt: skip
+    """Play every episode and judge them; `left` were left out."""
     _check_gates(gates, job.plan)
     started = time.perf_counter()
     played = []
@@ -193,7 +197,7 @@ def _checked(
         verdict="none" if not judged else "fail" if failing else "pass",
         failing=failing,
         setup=_setup(contract, job.plan),
-        warnings=_warnings(contract, Path(job.mjcf), results),
+        warnings=_warnings(contract, Path(job.mjcf), results, left),
         metrics=values,
         gates=judged,
         groups=groups,
@@ -247,9 +251,11 @@ def _setup(contract: Contract, plan: Scenario) -> dict[str, str | float]:
 
 
 def _warnings(
-    contract: Contract, mjcf: Path, results: Sequence[EpisodeResult]
+    contract: Contract, mjcf: Path, results: Sequence[EpisodeResult], left: int
 ) -> tuple[str, ...]:
     found = []
+    if left:
+        found.append(f"{left} episodes were left out: the policy has no such command")
     if hashlib.sha256(mjcf.read_bytes()).hexdigest() != contract.mjcf_sha256:
         found.append(f"{mjcf.name} is not the model file that the policy was trained with")
     clipped = sum(result.clipped for result in results)

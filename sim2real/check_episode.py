@@ -121,6 +121,7 @@ class World:
         mujoco.mj_forward(scene.model, data)
         self.torque = np.zeros(len(scene.qpos))
         self.power = 0.0
+        self._faced = self._heading()
         self._offsets = {name: self._draw(name, self._bias) for name in READINGS}
         self._targets = deque([self.motors.rest] * (self._action_lag + 1), self._action_lag + 1)
         now = (data.qpos.copy(), data.qvel.copy())
@@ -156,27 +157,31 @@ class World:
 
     def step(self, target: Floats, time: float) -> None:
         """One control period towards `target` (J,) [rad]; `time` [s] since the start."""
-        scene, data = self.scene, self.data
-        power = 0.0
         self._push(time)
-        for _ in range(scene.substeps):
-            self._targets.append(target)
-            velocity = data.qvel[scene.dof]
-            torque = self.motors.torque(self._targets[0], data.qpos[scene.qpos], velocity)
-            data.qfrc_applied[scene.dof] = torque
-            mujoco.mj_step(scene.model, data)
-            self._past.append((data.qpos.copy(), data.qvel.copy()))
-            power += float(np.maximum(torque * velocity, 0).sum())
-        self.torque, self.power = torque, power / scene.substeps
+        powers = [self.advance(target) for _ in range(self.scene.substeps)]
+        self.power = sum(powers) / len(powers)
+
+    def advance(self, target: Floats) -> float:
+        """One physics step towards `target`; positive mechanical power of the motors [W]."""
+        scene, data = self.scene, self.data
+        self._targets.append(target)
+        velocity = data.qvel[scene.dof]
+        self.torque = self.motors.torque(self._targets[0], data.qpos[scene.qpos], velocity)
+        data.qfrc_applied[scene.dof] = self.torque
+        mujoco.mj_step(scene.model, data)
+        self._past.append((data.qpos.copy(), data.qvel.copy()))
+        return float(np.maximum(self.torque * velocity, 0).sum())
 
     def _push(self, time: float) -> None:
         """Apply the push that acts at `time`, or none."""
         force = self.data.xfrc_applied[self.scene.base]
+        if not force.any():  # its direction stays, even if the robot turns under it
+            self._faced = self._heading()
         force[:] = 0
         for push in self.episode.pushes:
-            if push.at <= time < push.at + push.lasts:
+            if push.at <= time < push.at + push.lasts - 1e-9:
                 size = push.speed * self.scene.mass / push.lasts
-                angle = self._heading() + np.deg2rad(push.angle)
+                angle = self._faced + np.deg2rad(push.angle)
                 force[:2] = size * np.cos(angle), size * np.sin(angle)
 
     def pushed(self) -> bool:

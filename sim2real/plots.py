@@ -25,7 +25,7 @@ LINES = (BLUE, ORANGE, TEAL, PURPLE, RED, "#0891b2")
 NAMES = {"delay": "latency [ms]", "payload": "payload [kg]", "friction": "friction",
          "strength": "motor strength"}  # fmt: skip
 
-STYLE = {
+STYLE: Any = {
     "font.family": "sans-serif", "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.edgecolor": GRID, "axes.labelcolor": SOFT,
     "axes.titlecolor": INK, "text.color": INK, "xtick.color": SOFT, "ytick.color": SOFT,
@@ -111,7 +111,8 @@ def torques(traces: Sequence[Trace], contract: Contract, knee: float) -> Figure:
     speed = np.concatenate([trace.joint_vel for trace in traces])
     kinds = _kinds(contract)
     figure = _figure(8.6, 2.9 + 0.14 * len(contract.joints))
-    top, bottom = figure.subfigures(2, 1, height_ratios=[2.4, 0.8 + 0.14 * len(contract.joints)])
+    ratios = [2.4, 0.8 + 0.14 * len(contract.joints)]
+    (top,), (bottom,) = figure.subfigures(2, 1, height_ratios=ratios, squeeze=False)
     columns = top.subplots(1, len(kinds), squeeze=False)[0]
     for axes, (kind, places) in zip(columns, kinds.items(), strict=True):
         _envelope(axes, torque[:, places], speed[:, places], contract, places[0], knee)
@@ -175,7 +176,7 @@ def recovery(pairs: Sequence[tuple[Episode, Trace]]) -> Figure | None:
     if not runs:
         return None
     figure = _figure(8.6, 2.9)
-    left, right = figure.subfigures(1, 2, width_ratios=[2, 1])
+    ((left, right),) = figure.subfigures(1, 2, width_ratios=[2, 1], squeeze=False)
     axes, compass = left.subplots(), right.subplots(subplot_kw={"projection": "polar"})
     grid, curves = np.arange(-0.5, 2.0, 0.02), []
     for push, trace in runs:

@@ -28,6 +28,20 @@ if TYPE_CHECKING:
 DPI = 130
 VIDEO = "episode.mp4"
 
+CAPTIONS = {
+    "tracking": "The filmed episode. Red: a push acts. Bars: the foot is on the ground.",
+    "success": "An episode succeeds when the robot tracks its command and does not fall.",
+    "recovery": "Each line is one push; red ones ended in a fall. The dashed line is the error "
+    "below which a robot counts as recovered.",
+    "sweeps": "What changes when one condition does. Shaded: 95 % interval. Dashed: the largest "
+    "velocity error with which an episode succeeds.",
+    "grounds": "Each field is one kind of ground in one size.",
+    "torques": "Torque over speed of every motor in every episode, inside the drive's limits, and "
+    "the share of the torque limit that each joint uses.",
+    "curve": "Error in training against wall-clock time, stages one after the other.",
+}
+"""What each picture shows, in the order in which they come."""
+
 
 def write(
     result: CheckResult,
@@ -118,6 +132,7 @@ def _render(result: CheckResult, pictures: Mapping[str, str], film: str, fault: 
         title=_title(result),
         tiles=_tiles(result),
         pictures=pictures,
+        captions=CAPTIONS,
         film=film,
         film_fault=fault,
         meanings=METRICS,

@@ -329,3 +329,23 @@ def fit(
     )
     changed = any(a.command != b.command for a, b in zip(segments, episode.segments, strict=True))
     return replace(episode, segments=segments), changed and mode == "absolute"
+
+
+def possible(plan: Scenario, commands: tuple[CommandContract, ...]) -> Scenario:
+    """The scenario without the episodes that ask only for what the policy was not made for.
+
+    A robot with no sideways command would be asked to stand there, which is another episode.
+    """
+
+    def asks(episode: Episode) -> bool:
+        return any(any(segment.command) for segment in episode.segments)
+
+    kept = tuple(
+        episode
+        for episode in plan.episodes
+        if not asks(episode) or asks(fit(episode, commands, plan.commands)[0])
+    )
+    if not kept:
+        names = [command.name for command in commands]
+        raise ValueError(f"scenario '{plan.name}' asks for nothing that the commands {names} allow")
+    return replace(plan, episodes=kept)

@@ -34,16 +34,16 @@ SPACING = 0.2
 """Distance between the points of rough ground [m]"""
 OBSTACLES = 160
 
-DIRECTED = ("slope-up", "slope-down", "stairs-up", "stairs-down")
+DIRECTED = ("slope_up", "slope_down", "stairs_up", "stairs_down")
 """Kinds on which the robot starts along +x."""
 
 KINDS = {
     "flat": "no size",
     "rough": "bumps up to +- size [m], every 0.2 m",
-    "slope-up": "rise over run",
-    "slope-down": "fall over run",
-    "stairs-up": "height of a step [m], 0.3 m deep",
-    "stairs-down": "height of a step [m], 0.3 m deep",
+    "slope_up": "rise over run",
+    "slope_down": "fall over run",
+    "stairs_up": "height of a step [m], 0.3 m deep",
+    "stairs_down": "height of a step [m], 0.3 m deep",
     "obstacles": "height of the highest box [m]; boxes of 0.3 to 1.2 m",
 }
 """What the size of each kind means."""
@@ -57,10 +57,10 @@ def add_ground(spec: mujoco.MjSpec, ground: Ground, friction: float, seed: int) 
     builders: dict[str, Callable[[], Height]] = {
         "flat": lambda: _flat(spec),
         "rough": lambda: _rough(spec, ground.size, rng),
-        "slope-up": lambda: _slope(spec, ground.size),
-        "slope-down": lambda: _slope(spec, -ground.size),
-        "stairs-up": lambda: _stairs(spec, ground.size),
-        "stairs-down": lambda: _stairs(spec, -ground.size),
+        "slope_up": lambda: _slope(spec, ground.size),
+        "slope_down": lambda: _slope(spec, -ground.size),
+        "stairs_up": lambda: _stairs(spec, ground.size),
+        "stairs_down": lambda: _stairs(spec, -ground.size),
         "obstacles": lambda: _obstacles(spec, ground.size, rng),
     }
     height = builders[ground.kind]()
