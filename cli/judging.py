@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -127,3 +129,29 @@ def verdict(judged: Judged) -> int:
     print(f"verdict: {result.verdict}{enforced}")
     print(f"report: {judged.report}")
     return 0 if result.passed or judged.smoke else 1
+
+
+def play(command: commands.Play) -> int:
+    """In the browser until Ctrl-C; as a video where one is asked for or no viewer is installed."""
+    from tutelage.sim2real import play as playing
+
+    path = shipped.policy(command.policy)
+    film = command.video
+    if film is None and importlib.util.find_spec("mjviser") is None:
+        film = Path("logs/play") / f"{path.parent.name}.mp4"
+        print(f"no viewer is installed ({playing.INSTALL}); writing a video instead")
+    if film is None:
+        print(f"http://localhost:{command.port} shows {path}; Ctrl-C ends it")
+    with contextlib.suppress(KeyboardInterrupt):
+        fault = playing.play(
+            path,
+            video_path=film,
+            command=command.command,
+            seconds=command.seconds,
+            port=command.port,
+        )
+        if fault:
+            raise UserError(f"no video: {fault}; `tutelage doctor` names the package to install")
+        if film is not None:
+            print(film)
+    return 0

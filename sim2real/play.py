@@ -20,7 +20,7 @@ from tutelage.sim2real.runtime import Policy
 from tutelage.sim2real.scenario import COMMANDS, Episode, Physics, Segment
 from tutelage.sim2real.trace import Floats
 
-INSTALL = 'pip install "tutelage[view]"'
+INSTALL = "pip install mjviser"
 TOUR = ((0.0, (1.0, 0.0, 0.0)), (0.3, (0.7, 0.0, 0.7)), (0.5, (0.0, 1.0, 0.0)),
         (0.7, (-0.7, 0.0, 0.0)), (0.9, (0.0, 0.0, 0.0)))  # fmt: skip
 """Share of the time at which a command begins, and the command as a share of its range."""
