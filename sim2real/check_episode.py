@@ -30,6 +30,12 @@ POSE_NOISE = 0.05
 """Half-width of the uniform draw around the default pose at the start [rad]"""
 READINGS = ("joint_pos", "joint_vel", "angular_velocity", "gravity")
 """What the sensors measure."""
+DIVERGED = (
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+)
+"""What MuJoCo counts when a number is not finite or huge; it then starts from its own pose."""
 TOUCH = 1.0
 """Force from which a foot counts as on the ground [N]"""
 
@@ -221,7 +227,7 @@ class World:
 
     def fall(self, base_touches: bool) -> str:
         """Why the robot is down, or ''."""
-        if self.data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number:
+        if any(self.data.warning[kind].number for kind in DIVERGED):
             return "physics diverged"
         if not self.scene.floating:
             return ""

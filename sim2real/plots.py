@@ -188,7 +188,9 @@ def recovery(pairs: Sequence[tuple[Episode, Trace]]) -> Figure | None:
         if after.size:
             compass.scatter(np.deg2rad(push.angle), after.max(), s=22,
                             color=RED if trace.fall else BLUE, alpha=0.8, lw=0)  # fmt: skip
-    axes.plot(grid, np.nanmean(curves, axis=0), color=INK, lw=2, label="mean")
+    known = np.isfinite(curves).any(axis=0)
+    mean = np.nanmean(np.array(curves)[:, known], axis=0)
+    axes.plot(grid[known], mean, color=INK, lw=2, label="mean")
     axes.axvspan(0, runs[0][0].lasts, color=RED, alpha=0.2, lw=0, label="push")
     axes.axhline(RECOVERED, color=SOFT, lw=0.9, ls=(0, (3, 3)), label="counts as recovered")
     axes.set(xlabel="time since the push [s]", ylabel="velocity error [m/s]", xlim=(-0.5, 2.0))

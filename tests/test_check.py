@@ -238,6 +238,18 @@ def test_a_robot_that_collapses_has_fallen(tmp_path: Path) -> None:
     assert episode.seconds < 10.0
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_physics_that_diverges_is_a_fall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where MuJoCo would leave its log
+    world = toy_world(STILL)
+    assert world.fall(False) == ""
+    world.data.qvel[0] = np.inf
+    world.advance(world.motors.rest)
+    assert world.fall(False) == "physics diverged"
+
+
 def test_permuting_the_targets_joints_leaves_the_actions_as_they_are(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     weight = rng.normal(0.0, 0.02, (stub_policy.size(GO2), 12))
