@@ -56,8 +56,9 @@ class Tiles:
             return
         if not self._flat:
             walked = (context.state.root_pos_w[:, :2] - self._start[:, :2]).norm(dim=-1)
+            asked = self._commanded.norm(dim=-1)
             moved = promote(
-                self._level, walked, self._commanded.norm(dim=-1), self._task.terrain.tile, self._rows,
+                self._level, walked, asked, self._task.terrain.tile, self._rows,
                 self._integers(self._rows, len(done)),
             )
             self._level = torch.where(done, moved, self._level)
@@ -69,7 +70,8 @@ class Tiles:
         """Where the masked environments (B,) begin. (B, 3) [m]"""
         origin = self._origins[self._level, self._column]
         self._start = torch.where(mask[:, None], origin, self._start)
-        self._commanded = self._commanded * ~mask[:, None]
+        # `where`, not a product with 0: a heading that is not a number must not stay.
+        self._commanded = torch.where(mask[:, None], 0.0, self._commanded)
         return self._start
 
     def log(self) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from tensordict import TensorDict
 from torch import Generator, Tensor
 
 from tests.fake import FakeSim
@@ -102,6 +103,20 @@ def fake(env: Env) -> FakeSim:
     """The simulator of an environment made by `ride`."""
     assert isinstance(env.sim, FakeSim)
     return env.sim
+
+
+def tensors(obs: TensorDict) -> dict[str, Tensor]:
+    """The groups of observations, by name."""
+    return {str(key): obs[key] for key in obs.keys()}  # noqa: SIM118
+
+
+def after(
+    env: Env, steps: int, action: Tensor
+) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
+    """What the last of so many steps of the same action returns."""
+    for _ in range(steps - 1):
+        env.step(action)
+    return env.step(action)
 
 
 def actions(left: float, right: float = 0.0, count: int = B) -> Tensor:

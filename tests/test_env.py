@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.fake import FakeSim
-from tests.little import DT, B, actions, asked, fake, little, only, ride, time
+from tests.little import DT, B, actions, after, asked, fake, little, only, ride, tensors, time
 from tutelage.envs.env import Env
 from tutelage.envs.sim.protocol import Field, HeightScan, Scene
 from tutelage.envs.state import Context
@@ -25,7 +25,8 @@ def columns(env: Env, group: str, name: str) -> Tensor:
     """The columns of one term, where the group's terms are those of "proprio"."""
     terms = list(env.proprio.sizes)
     start = sum(env.proprio.sizes[term] for term in terms[: terms.index(name)])
-    return env.get_observations()[group][:, start : start + env.proprio.sizes[name]]
+    values = tensors(env.get_observations())[group]
+    return values[:, start : start + env.proprio.sizes[name]]
 
 
 def near(value: Tensor, expected: float | list[float]) -> bool:
@@ -104,8 +105,7 @@ def test_a_failure_in_the_last_step_is_not_a_time_out() -> None:
         return (c.time > 4.5 * DT) & only(0)
 
     env = ride(little(episode=5 * DT, terminations={"first": first}))
-    for _ in range(5):
-        _, _, done, extras = env.step(actions(0.0))
+    _, _, done, extras = after(env, 5, actions(0.0))
     assert done.all()
     assert extras["time_outs"].tolist() == [False, True, True]
     assert extras["valid"].all()
@@ -289,9 +289,10 @@ def test_what_a_simulator_cannot_do_is_named_with_what_it_can() -> None:
         },
         sensors={"scan": HeightScan()},
     )
-    with pytest.raises(ValueError, match=r"'little' needs \['HeightScan', 'kp'\].*Plain") as refused:
-        Env(task, Plain(Scene(robot=task.robot), B))
-    assert "['friction', 'mass']" in str(refused.value)
+    sim = Plain(Scene(robot=task.robot), B)
+    with pytest.raises(ValueError, match=r"'little' needs \['HeightScan', 'kp'\].*Plain") as no:
+        Env(task, sim)
+    assert "['friction', 'mass']" in str(no.value)
 
 
 def test_a_privileged_term_of_what_no_event_draws_is_refused() -> None:

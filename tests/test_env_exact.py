@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.little import little, ride
+from tests.little import little, ride, tensors
 from tutelage import envs
 from tutelage.envs.env import Env
 from tutelage.envs.sim.protocol import Scene
@@ -51,7 +51,7 @@ def roll(env: Env, steps: int, seed: int = 7) -> list[dict[str, Tensor]]:
         obs, reward, done, extras = env.step(action)
         told.append(
             {
-                **{key: value.clone() for key, value in obs.items()},
+                **tensors(obs),
                 **extras["log"],
                 "reward": reward, "done": done, "time_outs": extras["time_outs"],
                 "valid": extras["valid"],
@@ -138,7 +138,7 @@ def test_the_seed_decides_everything_and_nothing_else_does() -> None:
 # ---------------------------------------------------------------- masks, not indices
 
 
-class OnTheDevice(TorchDispatchMode):
+class OnTheDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Fails on what would make a GPU wait for the host, or the host for it.
 
     What the simulator does is its own affair.
@@ -168,6 +168,10 @@ class OnTheDevice(TorchDispatchMode):
         return False
 
 
+def watch() -> OnTheDevice:
+    return OnTheDevice()  # type: ignore[no-untyped-call]
+
+
 @pytest.mark.parametrize("name", envs.TASKS)
 def test_a_step_never_looks_at_a_value(name: str) -> None:
     task = envs.TASKS[name]()
@@ -176,7 +180,7 @@ def test_a_step_never_looks_at_a_value(name: str) -> None:
     env = ride(task, num_envs=COUNT, history=3)
     env.step(torch.zeros(COUNT, env.num_actions))
     action = torch.randn(COUNT, env.num_actions)
-    with OnTheDevice():
+    with watch():
         env.step(action)
 
 
@@ -193,7 +197,7 @@ def test_a_step_never_looks_at_a_value(name: str) -> None:
     ],
 )
 def test_the_watch_on_a_step_sees_what_it_should(look: Any) -> None:
-    with pytest.raises(AssertionError), OnTheDevice():
+    with pytest.raises(AssertionError), watch():
         look(torch.ones(2))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.little import DT, B, actions, fake, little, only, ride
+from tests.little import DT, B, actions, fake, little, only, ride, tensors
 from tutelage import envs
 from tutelage.envs.env import Env
 from tutelage.envs.state import Context
@@ -37,7 +37,7 @@ def roll(env: Env, *, spoil: Break | None, steps: int = 8, at: int = 3) -> list[
             spoil(env)
         action = torch.randn(B, env.num_actions, generator=generator)
         obs, reward, done, extras = env.step(action)
-        outcomes.append((dict(obs.items()), reward, done, extras))
+        outcomes.append((tensors(obs), reward, done, extras))
     return outcomes
 
 
@@ -173,7 +173,7 @@ def test_mujoco_resets_the_environment_whose_state_is_not_finite_and_no_other() 
         assert torch.equal(done[others], done2[others])
         assert all(value.isfinite().all() for value in obs2.values())
     _, reward, done, extras = ill[3]
-    assert (done[1], extras["valid"][1], reward[1]) == (True, False, 0.0)
+    assert (done[1].item(), extras["valid"][1].item(), reward[1].item()) == (True, False, 0.0)
     assert extras["log"]["Health/invalid"] == 1.0
     assert all(outcome[3]["valid"].all() for i, outcome in enumerate(ill) if i != 3)
 

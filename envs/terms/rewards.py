@@ -120,10 +120,8 @@ def gait_contact(c: Context, *, gait: Gait, stand_below: float) -> Tensor:
     return (c.state.foot_contact != swing(c, gait=gait, stand_below=stand_below)).float().mean(-1)
 
 
-def gait_height(
-    c: Context, *, gait: Gait, stand_below: float, std: float
-) -> Tensor:
-    """Feet in swing near the gait's swing height: 1 for each there, exp(-1) `std` away [m]; mean."""
+def gait_height(c: Context, *, gait: Gait, stand_below: float, std: float) -> Tensor:
+    """Feet in swing near the gait's swing height: 1 there, exp(-1) `std` [m] away; their mean."""
     error = (c.foot_height - gait.swing_height) / std
     up = swing(c, gait=gait, stand_below=stand_below)
     return (torch.exp(-error.square()) * up).mean(-1)
