@@ -77,28 +77,24 @@ def test_the_readme_is_a_screen_and_a_half() -> None:
     assert len(README.splitlines()) <= 90
 
 
-EXAMPLES = [
-    pytest.param(block, id=f"{path.stem}-{number}")
-    for path in GUIDES
-    if path.stem == "python-api"
-    for number, block in enumerate(blocks(path.read_text(), "python"))
-]
+def run(blocks: list[str]) -> None:
+    """One after the other, as a reader would type them into one session."""
+    names: dict[str, object] = {"__name__": "guide"}
+    for number, block in enumerate(blocks, 1):
+        exec(compile(block, f"block {number}", "exec"), names)
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_runs_as_it_is_written(
-    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_examples_run_as_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "example", "exec"), {"__name__": "example"})
+    run(blocks((ROOT / "docs/python-api.md").read_text(), "python"))
 
 
 def test_an_example_has_about_ten_lines() -> None:
-    for path in GUIDES:
-        if path.stem == "python-api":
-            for block in blocks(path.read_text(), "python"):
-                lines = [line for line in block.splitlines() if line.strip()]
-                assert len(lines) <= 15, block
+    for block in blocks((ROOT / "docs/python-api.md").read_text(), "python"):
+        lines = [line for line in block.splitlines() if line.strip()]
+        assert len(lines) <= 15, block
 
 
 def test_the_guide_to_ones_own_robot_runs_from_model_to_verdict(
@@ -111,10 +107,8 @@ def test_the_guide_to_ones_own_robot_runs_from_model_to_verdict(
     monkeypatch.chdir(tmp_path)
     (model,) = blocks(guide, "xml")
     Path("crawler.xml").write_text(model)
-    names: dict[str, object] = {"__name__": "guide"}
     try:
-        for number, block in enumerate(blocks(guide, "python")):
-            exec(compile(block, f"block {number}", "exec"), names)
+        run(blocks(guide, "python"))
     finally:
         ROBOTS.pop("crawler", None)
         TASKS.pop("crawler-flat", None)
