@@ -137,17 +137,19 @@ def robots() -> Iterator[Finding]:
         )
 
 
+MODEL = "mujoco.MjModel.from_xml_string('<mujoco/>')"
+DRAW = f"import mujoco; mujoco.Renderer({MODEL}, 64, 64).render()"
+
+
 def rendering() -> Iterator[Finding]:
     """Whether MuJoCo can draw without a screen, which only videos need.
 
     In a process of its own, because the choice of GL is made once, when MuJoCo is imported.
     """
-    model = "mujoco.MjModel.from_xml_string('<mujoco/>')"
-    script = f"import mujoco; mujoco.Renderer({model}, 64, 64).render()"
     asked = os.environ.get("MUJOCO_GL")
     for kind in [asked] if asked else ["egl", "osmesa"]:
         environment = {**os.environ, "MUJOCO_GL": kind}
-        command = [sys.executable, "-c", script]
+        command = [sys.executable, "-c", DRAW]
         done = subprocess.run(command, env=environment, capture_output=True, check=False)
         if done.returncode == 0:
             yield Finding(what="rendering", well=True, text=kind, core=False)
