@@ -54,9 +54,9 @@ class Env(VecEnv):
         self._constants()
         self._buffers()
         self._memories = _memories(task)
-        self._command = task.command(self.num_envs, self.device, self._generator)
+        self.command = task.command(self.num_envs, self.device, self._generator)
         self._events = Events(task.events, sim, self._generator)
-        self._tiles = Tiles(task, sim, self._generator)
+        self.tiles = Tiles(task, sim, self._generator)
         everywhere = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self._reset(everywhere)
         self._groups(history)
@@ -84,7 +84,7 @@ class Env(VecEnv):
         self._ended = torch.zeros(count, len(self.task.rewards) + 1, device=device)
 
     def _groups(self, history: int) -> None:
-        context, task, device = self._context(), self.task, self.sim.device
+        context, task, device = self.context(), self.task, self.sim.device
 
         def group(terms: Mapping[str, Observation]) -> Group:
             sizes = {name: _width(name, o, context) for name, o in terms.items()}
@@ -111,7 +111,7 @@ class Env(VecEnv):
         self._events.step(self.task.control_dt)
         self._act(actions)
         self.episode_length_buf = self.episode_length_buf + 1
-        context = self._context()
+        context = self.context()
         invalid = _not_finite(context.state) | context.state.faulty
         failures = {name: term(context) for name, term in self.task.terminations.items()}
         failed = torch.stack([invalid, *failures.values()]).any(0)
@@ -119,8 +119,8 @@ class Env(VecEnv):
         done = failed | timed_out
         reward = self._reward(context, invalid)
         log = self._log(context, done, failures, invalid)
-        self._command.step(self.task.control_dt)
-        self._tiles.update(done & ~invalid, context, self._ended[:, 0])
+        self.command.step(self.task.control_dt)
+        self.tiles.update(done & ~invalid, context, self._ended[:, 0])
         self._reset(done)
         self._observe(done)
         extras = {"time_outs": timed_out, "valid": ~invalid, "log": log}
@@ -133,13 +133,14 @@ class Env(VecEnv):
         self._target = self._rest + self._action_scale * action
         self.sim.step(self._target, self.task.decimation)
 
-    def _context(self) -> Context:
+    def context(self) -> Context:
+        """What terms look at now."""
         state = self.sim.state
-        base_ground, foot_ground = self._tiles.heights(state)
+        base_ground, foot_ground = self.tiles.heights(state)
         return Context(
             state=state,
             last_joint_vel=self._last_joint_vel,
-            command=self._command.value,
+            command=self.command.value,
             action=self._actions[0],
             last_action=self._actions[1],
             last_last_action=self._actions[2],
@@ -178,7 +179,7 @@ class Env(VecEnv):
         for name, failed in failures.items():
             log[f"Episode_Termination/{name}"] = failed.float().mean()
         log["Health/invalid"] = invalid.float().sum()
-        return log | self._tiles.log() | {f"Health/{k}": v for k, v in self.sim.metrics.items()}
+        return log | self.tiles.log() | {f"Health/{k}": v for k, v in self.sim.metrics.items()}
 
     def _tracked(self) -> Tensor:
         """Share of the `track` reward of a whole perfect episode earned so far. (B, 1)"""
@@ -201,11 +202,11 @@ class Env(VecEnv):
         joint_pos = (self._rest + noise[:, :joints]).clamp(self._lower, self._upper)
         joint_vel = noise[:, joints : 2 * joints]
         heading = from_yaw((2 * unit[:, -1] - 1) * torch.pi)
-        pose = torch.cat((self._tiles.place(mask) + self._lift, heading), dim=-1)
+        pose = torch.cat((self.tiles.place(mask) + self._lift, heading), dim=-1)
         self._events.reset(mask)  # first, so that the state after the reset is of the new physics
         self.sim.reset(mask, pose, torch.zeros(count, 6, device=self.device), joint_pos, joint_vel)
-        self._command.widen(self._tiles.share)
-        self._command.reset(mask)
+        self.command.widen(self.tiles.share)
+        self.command.reset(mask)
         # `where`, not a product with 0: what is forgotten may not be a number.
         self.episode_length_buf = torch.where(mask, 0, self.episode_length_buf)
         self._actions = torch.where(mask[None, :, None], 0.0, self._actions)
@@ -216,7 +217,7 @@ class Env(VecEnv):
             term.reset(mask)
 
     def _observe(self, fresh: Tensor) -> None:
-        context = self._context()
+        context = self.context()
         self.proprio.reset(fresh)
         raw, hidden = self.proprio.raw(context), self.privileged.raw(context)
         proprio, privileged = self.proprio.sensed(raw, fresh), self.privileged.clean(hidden)
@@ -285,7 +286,7 @@ class Env(VecEnv):
 
     def _parts(self) -> dict[str, _Part]:
         parts: dict[str, _Part] = {
-            "command": self._command, "events": self._events, "tiles": self._tiles,
+            "command": self.command, "events": self._events, "tiles": self.tiles,
             "proprio": self.proprio, **self._memories,
         }
         return parts | ({"history": self._history} if self._history else {})

@@ -25,8 +25,10 @@ class Tiles:
         rows, columns = self._origins.shape[:2]
         self._rows, count = rows, sim.num_envs
         start = rows if task.curriculum is None else max(1, rows // 2)
-        self._level = self._integers(start, count)
-        self._column = torch.arange(count, device=sim.device) % columns
+        self.level = self._integers(start, count)
+        """Row of each environment's tile. (B,) long"""
+        self.column = torch.arange(count, device=sim.device) % columns
+        """Column of each environment's tile. (B,) long"""
         self._commanded = torch.zeros(count, 2, device=sim.device)
         """Where the commands of this episode would have led, world frame. (B, 2) [m]"""
         self._start = torch.zeros(count, 3, device=sim.device)
@@ -58,17 +60,17 @@ class Tiles:
             walked = (context.state.root_pos_w[:, :2] - self._start[:, :2]).norm(dim=-1)
             asked = self._commanded.norm(dim=-1)
             moved = promote(
-                self._level, walked, asked, self._task.terrain.tile, self._rows,
+                self.level, walked, asked, self._task.terrain.tile, self._rows,
                 self._integers(self._rows, len(done)),
             )
-            self._level = torch.where(done, moved, self._level)
+            self.level = torch.where(done, moved, self.level)
         rule = self._task.curriculum
         good = torch.where(done & (tracked > rule.widen_above), 1.0, 0.0)
         self.share = (self.share + rule.widen_by * good.sum() / len(done)).clamp(max=1.0)
 
     def place(self, mask: Tensor) -> Tensor:
         """Where the masked environments (B,) begin. (B, 3) [m]"""
-        origin = self._origins[self._level, self._column]
+        origin = self._origins[self.level, self.column]
         self._start = torch.where(mask[:, None], origin, self._start)
         # `where`, not a product with 0: a heading that is not a number must not stay.
         self._commanded = torch.where(mask[:, None], 0.0, self._commanded)
@@ -78,16 +80,16 @@ class Tiles:
         if self._task.curriculum is None:
             return {}
         log = {"Curriculum/command_share": self.share}
-        return log if self._flat else log | {"Curriculum/terrain_level": self._level.float().mean()}
+        return log if self._flat else log | {"Curriculum/terrain_level": self.level.float().mean()}
 
     def snapshot(self) -> dict[str, Tensor]:
         return {
-            "level": self._level, "column": self._column, "commanded": self._commanded,
+            "level": self.level, "column": self.column, "commanded": self._commanded,
             "start": self._start, "share": self.share,
         }
 
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        self._level, self._column = snapshot["level"].clone(), snapshot["column"].clone()
+        self.level, self.column = snapshot["level"].clone(), snapshot["column"].clone()
         self._commanded, self._start = snapshot["commanded"].clone(), snapshot["start"].clone()
         self.share = snapshot["share"].clone()
 

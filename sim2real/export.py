@@ -207,7 +207,7 @@ def _contract(
             length=frames, layout="frame_major", order="oldest_first", fill_at_reset="repeat_first"
         ),
         cameras=(),
-        commands=_commands(env._command),
+        commands=_commands(env.command),
         recurrent=_recurrent(policy),
         lineage=_lineage(env, origin),
         metrics={name: float(value) for name, value in sorted(metrics.items())},
@@ -386,7 +386,7 @@ def _readings(env: Env) -> dict[str, list[float]]:
         "gravity": state.gravity_b,
         "joint_pos": state.joint_pos,
         "joint_vel": state.joint_vel,
-        "command": env._command.value,
+        "command": env.command.value,
     }
     return {name: _short(value[0].cpu().numpy()) for name, value in tensors.items()}
 

@@ -99,7 +99,7 @@ def _readings(env: Env) -> dict[str, Any]:
         "gravity": state.gravity_b[0].numpy(),
         "joint_pos": dict(zip(names, state.joint_pos[0].tolist(), strict=True)),
         "joint_vel": dict(zip(names, state.joint_vel[0].tolist(), strict=True)),
-        "command": env._context().command[0].numpy(),
+        "command": env.context().command[0].numpy(),
     }
 
 

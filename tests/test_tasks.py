@@ -81,7 +81,7 @@ def test_groups_have_the_sizes_they_say(name: str) -> None:
 @every_task
 def test_every_term_returns_one_row_for_each_environment(name: str) -> None:
     env = make(name)
-    context = env._context()
+    context = env.context()
     singles = {key: reward.term for key, reward in env.task.rewards.items()}
     for key, term in (singles | dict(env.task.metrics)).items():
         assert term(context).shape == (COUNT,), key
@@ -105,7 +105,7 @@ def test_the_student_sees_only_what_the_robot_senses(name: str) -> None:
 def test_the_critic_is_never_corrupted(name: str) -> None:
     env = make(name)
     for _ in steps(env, 3):
-        context, obs = env._context(), env.get_observations()
+        context, obs = env.context(), env.get_observations()
         clean = [
             term.term(context) * term.scale
             for term in (*env.task.proprio.values(), *env.task.privileged.values())

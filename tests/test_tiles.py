@@ -205,12 +205,12 @@ def stander(**changes: Any) -> Task:
 def test_a_whole_good_episode_widens_the_command() -> None:
     env = ride(stander())
     after(env, 9, actions(0.0))
-    assert env._tiles.share == pytest.approx(0.4)
+    assert env.tiles.share == pytest.approx(0.4)
     _, _, done, extras = env.step(actions(0.0))
     assert done.all()
     assert extras["log"]["Curriculum/command_share"] == pytest.approx(0.4)  # what was in force
-    assert isinstance(env._command, Nothing)
-    assert env._command.share == env._tiles.share == pytest.approx(0.7)
+    assert isinstance(env.command, Nothing)
+    assert env.command.share == env.tiles.share == pytest.approx(0.7)
     assert env.step(actions(0.0))[3]["log"]["Curriculum/command_share"] == pytest.approx(0.7)
 
 
@@ -219,7 +219,7 @@ def test_an_episode_that_ends_in_a_fall_does_not_count_as_good() -> None:
     env = ride(stander(terminations=fallen))
     for _ in range(10):
         env.step(actions(0.0))
-    assert env._tiles.share == pytest.approx(0.4)
+    assert env.tiles.share == pytest.approx(0.4)
 
 
 def test_an_episode_that_ends_in_a_bad_number_moves_nothing() -> None:
@@ -229,8 +229,8 @@ def test_an_episode_that_ends_in_a_bad_number_moves_nothing() -> None:
         env.step(actions(0.0))
     assert isinstance(env.sim, FakeSim)
     env.sim.poison(everywhere())
-    before = levels(env._tiles)
+    before = levels(env.tiles)
     _, _, done, _ = env.step(actions(0.0))
     assert done.all()
-    assert env._tiles.share == pytest.approx(0.4)
-    assert levels(env._tiles) == before
+    assert env.tiles.share == pytest.approx(0.4)
+    assert levels(env.tiles) == before
