@@ -112,7 +112,7 @@ class Single(gymnasium.Env[Observations, Actions]):
 
 def arrays(obs: TensorDict) -> Observations:
     """Copies, since the environment's tensors may change in the next step."""
-    return {str(name): np.array(value.cpu().numpy(), dtype=np.float32) for name, value in obs.items()}
+    return {str(name): np.array(x.cpu().numpy(), dtype=np.float32) for name, x in obs.items()}
 
 
 def first(obs: Observations) -> Observations:

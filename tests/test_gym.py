@@ -28,7 +28,7 @@ def test_observations_and_actions_are_what_their_spaces_say() -> None:
     obs, rewards, terminated, truncated, infos = env.step(np.zeros((3, 2), np.float32))
     assert env.observation_space.contains(obs)
     assert rewards.shape == (3,)
-    assert (terminated.dtype, truncated.dtype) == (np.bool_, np.bool_)
+    assert (terminated.dtype.kind, truncated.dtype.kind) == ("b", "b")
     assert infos["valid"].tolist() == [True, True, True]
     env.close()
 

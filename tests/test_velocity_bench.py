@@ -8,6 +8,7 @@ from pathlib import Path
 from tutelage.algos.recipes import RECIPES
 from tutelage.benchmarks import velocity
 from tutelage.cli.main import main
+from tutelage.envs import TASKS
 
 
 def test_kinds_of_work_take_turns_and_change_their_order() -> None:
@@ -62,6 +63,6 @@ def test_bench_writes_everything_that_a_figure_needs_beside_it(tmp_path: Path) -
     assert 0 <= result["feet_in_contact_per_world"] <= 2
 
 
-def test_every_recipe_can_be_planned() -> None:
+def test_every_recipe_can_be_measured() -> None:
     for make in RECIPES.values():
-        assert make().task in velocity.envs.TASKS
+        assert make().task in TASKS
