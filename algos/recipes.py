@@ -105,7 +105,7 @@ def go2_rough() -> Recipe:
         robot="go2",
         task="go2-rough",
         teacher=Teacher(iterations=300),
-        student=Student(iterations=250),
+        student=Student(iterations=200),
         scenario="rough",
         gates=(Gate(metric="success", low=0.5), Gate(metric="falls", high=0.3)),
     )
