@@ -104,7 +104,7 @@ def go2_rough() -> Recipe:
         summary="Unitree Go2 follows velocity commands blind over slopes, stairs and obstacles",
         robot="go2",
         task="go2-rough",
-        teacher=Teacher(iterations=300),
+        teacher=Teacher(iterations=200),
         student=Student(iterations=200),
         scenario="rough",
         gates=(Gate(metric="success", low=0.5), Gate(metric="falls", high=0.3)),
