@@ -83,12 +83,12 @@ def test_renyi_of_the_opposite_direction_is_the_other_order() -> None:
 
 
 def test_renyi_is_infinite_where_the_other_is_too_narrow_and_leaves_gradients_finite() -> None:
-    # order 2: 2 σ_q² − σ_p² must be positive, so σ_p < √2 σ_q
-    mean = torch.zeros(2, 1, requires_grad=True)
-    p = Gaussian(mean, torch.tensor([[1.40], [1.42]]))
-    values = gaussian.renyi(p, Gaussian(torch.ones(2, 1), torch.ones(2, 1)), 2.0)
+    # 9/8 σ_q² − 1/8 σ_p² must be positive, so σ_p < 3 σ_q; at 3 it is zero to the bit
+    mean = torch.zeros(3, 1, requires_grad=True)
+    p = Gaussian(mean, torch.tensor([[2.9], [3.0], [3.1]]))
+    values = gaussian.renyi(p, Gaussian(torch.ones(3, 1), torch.ones(3, 1)), 1.125)
     assert values[0].isfinite()
-    assert values[1] == math.inf
+    assert values[1:].tolist() == [math.inf] * 2
     (gradient,) = torch.autograd.grad(values.sum(), mean)
     assert bool(gradient.isfinite().all())
     assert float(gradient[0]) != 0

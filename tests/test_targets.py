@@ -166,7 +166,8 @@ def test_the_first_mean_at_the_end_of_its_range_ends_the_extrapolation() -> None
     reference = Gaussian(tensor(0.5, 0.0).unsqueeze(0), tensor(0.3, 0.3))
     assert saturation(teacher, reference) == pytest.approx(2.0)
     assert saturation(one(0.5, 0.3), one(0.5, 0.6)) == math.inf
-    assert saturation(one(2.5, 0.3), one(0.5, 0.3)) == 1.0
+    for reference in (one(0.5, 0.3), one(2.4, 0.1)):
+        assert saturation(one(2.5, 0.3), reference) == 1.0
 
 
 def test_the_saturation_limit_holds_for_any_widths() -> None:
@@ -218,6 +219,8 @@ def test_a_restrained_extrapolation_is_never_refused_and_goes_as_far_as_it_may()
     free = within.precision.minimum(within.clip).minimum(within.saturation) > 10
     assert bool((lam[free] == 2.5).all())
     assert bool((targets.restrain(0.7, within) == 0.7).all())
+    wide = targets.Limits(precision=tensor(3.0), clip=tensor(9.0), saturation=tensor(9.0))
+    assert targets.restrain(5.0, wide).tolist() == pytest.approx([1 + 0.9 * 2])
 
 
 def test_single_precision_is_not_refused_what_it_was_restrained_to() -> None:
