@@ -8,8 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 PACKAGES = ("tutelage", "torch", "rsl-rl-lib", "mujoco", "numpy", "numba", "onnx", "onnxruntime")
 
 
@@ -26,6 +24,8 @@ def package_versions() -> dict[str, str]:
 
 def describe_machine() -> dict[str, Any]:
     """Hardware that decides speed. `cores` are those this process may use."""
+    import torch  # here, so that runs can be listed without waiting for it
+
     usable = getattr(os, "sched_getaffinity", None)
     return {
         "system": f"{platform.system()} {platform.release()}",

@@ -34,11 +34,12 @@ def test_every_command_explains_itself(word: str, capsys: Said) -> None:
     assert f"usage: tutelage {word}" in said(capsys)
 
 
-def test_help_answers_without_loading_torch() -> None:
+@pytest.mark.parametrize("words", [["--help"], ["train", "go3"], ["list"]])
+def test_what_needs_no_physics_answers_without_loading_torch(words: list[str]) -> None:
     script = (
         "import sys\n"
         "from tutelage.cli.main import main\n"
-        "try: main(['--help'])\n"
+        f"try: main({words!r})\n"
         "except SystemExit: pass\n"
         "assert 'torch' not in sys.modules and 'mujoco' not in sys.modules\n"
     )

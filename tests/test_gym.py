@@ -38,7 +38,7 @@ def test_a_seed_gives_the_same_episode_again() -> None:
     actions = np.full((2, 2), 0.3, np.float32)
     seen = []
     for seed in (5, 5, 6):
-        env.reset(seed=seed)
+        obs, _ = env.reset(seed=seed)
         for _ in range(5):
             obs, *_ = env.step(actions)
         seen.append(obs["proprio"])
