@@ -138,7 +138,7 @@ def test_the_seed_decides_everything_and_nothing_else_does() -> None:
 # ---------------------------------------------------------------- masks, not indices
 
 
-class OnTheDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class OnTheDevice(TorchDispatchMode):
     """Fails on what would make a GPU wait for the host, or the host for it.
 
     What the simulator does is its own affair.
@@ -169,7 +169,7 @@ class OnTheDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def watch() -> OnTheDevice:
-    return OnTheDevice()  # type: ignore[no-untyped-call]
+    return OnTheDevice()
 
 
 @pytest.mark.parametrize("name", envs.TASKS)
