@@ -29,6 +29,9 @@ from tutelage.envs.task import Memory, Observation, Task, Term
 from tutelage.envs.terms.events import Events
 from tutelage.envs.tiles import Tiles
 
+DIVERGED = 1e6
+"""No position [m, rad], velocity [m/s, rad/s] or force [N, N·m] of a robot is as large as this"""
+
 
 class _Part(Protocol):
     """What an environment is made of, as snapshots see it."""
@@ -336,11 +339,11 @@ class Env(VecEnv):
 
 
 def _not_finite(state: State) -> Tensor:
-    """(B,) bool; one sum for each environment is enough to see any number that is not finite."""
+    """Where a number is not finite, or so large that it is on its way there. (B,) bool"""
     parts = (state.root_pos_w, state.root_quat_w, state.lin_vel_b, state.ang_vel_b,
              state.joint_pos, state.joint_vel, state.joint_torque, state.foot_vel_w.flatten(1),
              state.foot_force_w.flatten(1))
-    return ~torch.cat(parts, dim=-1).sum(-1).isfinite()
+    return ~(torch.cat(parts, dim=-1).abs().amax(-1) < DIVERGED)
 
 
 def _width(name: str, observation: Observation, context: Context) -> int:
