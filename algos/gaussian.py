@@ -21,7 +21,7 @@ NEAR = 1e-4
 in single precision the quotient that tends to it has lost more than the difference."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Gaussian:
     """A Gaussian over A actions, independent of each other.
 

@@ -64,7 +64,7 @@ def residual(prior: Gaussian, correction: Gaussian, *, gate: float | Tensor = 1.
     return Gaussian(prior.mean.detach() + gate * correction.mean, correction.std)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class Limits:
     """The greatest λ to which a target can be extrapolated, each (...) and at least 1."""
 

@@ -86,19 +86,22 @@ def ratio_floor(log_ratio: Tensor, *, clip: float) -> Tensor:
     return log_ratio.detach().exp().clamp(min=1 - clip)
 
 
-def segment_means(x: Tensor, segment: Tensor, dones: Tensor) -> Tensor:
+def segment_means(x: Tensor, segment: Tensor, dones: Tensor, mask: Tensor | None = None) -> Tensor:
     """At each step the mean of x over the segment it belongs to, in this window. (T, B)
+
+    NaN in a segment of which no step counts.
 
     Args:
         segment: (T, B) long, of the step inside its episode.
         dones: (T, B) bool, after each step.
+        mask: (T, B)
     """
     begins = torch.zeros_like(dones, dtype=torch.long)
     begins[1:] = ((segment[1:] != segment[:-1]) | dones[:-1].bool()).long()
     slot = begins.cumsum(0)
-    total = torch.zeros_like(x).scatter_add(0, slot, x)
-    count = torch.zeros_like(x).scatter_add(0, slot, torch.ones_like(x))
-    return (total / count.clamp(min=1)).gather(0, slot)
+    total = torch.zeros_like(x).scatter_add(0, slot, objectives.keep(x, mask))
+    count = torch.zeros_like(x).scatter_add(0, slot, objectives.keep(torch.ones_like(x), mask))
+    return (total / count).gather(0, slot)
 
 
 def stepwise(
@@ -107,6 +110,7 @@ def stepwise(
     dones: Tensor,
     first: Tensor,
     *,
+    mask: Tensor | None = None,
     headroom: float = 0.2,
     epsilon: float = 1e-6,
 ) -> tuple[Tensor, Tensor]:
@@ -122,18 +126,21 @@ def stepwise(
         dones: (T, B) bool, after each step.
         first: (B,) d_1 of the running episodes, as the last call returned it; whatever is there
             for environments that are in segment 0.
+        mask: (T, B) A segment of which no step counts has weight 0.
         headroom: δ
 
     Returns:
         The weights (T, B), and `first` for the next window.
     """
-    means = segment_means(drift.detach(), segment, dones)
+    means = segment_means(drift.detach(), segment, dones, mask)
+    # without a mask a NaN is a fault, for the guard to find
+    known = torch.ones_like(dones).bool() if mask is None else ~means.isnan()
     firsts = []
-    for mean, number in zip(means, segment, strict=True):
-        first = torch.where(number == 0, mean, first)
+    for mean, begins in zip(means, (segment == 0) & known, strict=True):
+        first = torch.where(begins, mean, first)
         firsts.append(first)
     ratio = (torch.stack(firsts) + epsilon) / (means + epsilon)
-    return ratio.clamp(max=1 + headroom), first
+    return objectives.keep(ratio.clamp(max=1 + headroom), known), first
 
 
 def uncertain(

@@ -109,6 +109,19 @@ def test_stepwise_weights_do_not_depend_on_where_a_window_ends() -> None:
     assert float(whole[-1]) == pytest.approx(6 / 8, abs=1e-5)
 
 
+def test_a_drift_that_does_not_count_is_not_drifted() -> None:
+    """A spoiled step leaves its segment to the others; a whole spoiled segment weighs nothing."""
+    drift, segment = column(2, NAN, NAN, 4, 9, 9), column(0, 0, 1, 1, 2, 2).long()
+    mask = column(1, 0, 0, 1, 0, 0).bool()
+    dones = torch.zeros_like(mask)
+    weight, first = weights.stepwise(drift, segment, dones, torch.zeros(1), mask=mask)
+    expected = torch.tensor([1.0, 1.0, 0.5, 0.5, 0.0, 0.0])
+    torch.testing.assert_close(weight.flatten(), expected, atol=1e-5, rtol=0)
+    assert float(first) == 2.0
+    _, kept = weights.stepwise(drift[1:2], segment[1:2], dones[1:2], first, mask=mask[1:2])
+    assert float(kept) == 2.0
+
+
 def test_a_single_segment_weighs_ones() -> None:
     drift = torch.rand(5, 3)
     nothing = torch.zeros(5, 3, dtype=torch.long)
