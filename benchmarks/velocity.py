@@ -10,7 +10,8 @@ windows, and what is to be quoted are the ratios. Nothing here asserts a time.
 
 Physics and environment get the same actions: uniform draws of +-0.2 (+-0.05 rad for most robots)
 around the rest pose, new in every control step, so that robots stay on their feet and every
-window meets the same contacts. Before a window all environments are reset and settle untimed, and
+window meets the same contacts. There is no curriculum: environments stand on ground of every kind
+and difficulty. Before a window all environments are reset and settle untimed, and
 their clocks are spread out, so that resets at the end of an episode happen at their usual rate.
 Training acts by its own policy, and meets what an untrained policy meets.
 
@@ -66,7 +67,7 @@ def measure(recipe: Recipe, plan: Plan, on_window: OnWindow | None = None) -> di
     period each) a second."""
     torch.manual_seed(0)
     began = time.perf_counter()
-    env = envs.make(recipe.task, num_envs=plan.num_envs)
+    env = whole(recipe.task, plan)
     built = time.perf_counter()
     env.step(actions(env))
     first = time.perf_counter()
@@ -79,7 +80,7 @@ def measure(recipe: Recipe, plan: Plan, on_window: OnWindow | None = None) -> di
         "training": lambda: training(runner, env, plan.iterations),
     }
     other = sibling(recipe.task)
-    second = envs.make(other, num_envs=plan.num_envs) if other else None
+    second = whole(other, plan) if other else None
     if second:
         second.step(actions(second))
         work |= {
@@ -107,6 +108,12 @@ def measure(recipe: Recipe, plan: Plan, on_window: OnWindow | None = None) -> di
         "machine": describe_machine() | {"python": platform.python_version()},
         "versions": package_versions(),
     }
+
+
+def whole(task: str, plan: Plan) -> Env:
+    """The task without its curriculum: every command, every kind and difficulty of ground."""
+    value = dataclasses.replace(envs.tasks()[task](), curriculum=None)
+    return envs.build(value, num_envs=plan.num_envs)
 
 
 def take_turns(

@@ -178,3 +178,19 @@ def test_the_list_names_every_recipe_robot_and_task(tmp_path: Path, capsys: Said
     for name in (*RECIPES, *ROBOTS, *TASKS):
         assert name in answer
     assert "no runs in" in answer
+
+
+def test_a_run_is_resumed_as_what_it_was(tmp_path: Path, capsys: Said) -> None:
+    root = ["--log-root", str(tmp_path)]
+    assert main(["train", "toy-flat", "--smoke", "--set", "epochs=2", *root]) == 0
+    assert "velocity_error" in said(capsys)
+    (run,) = (tmp_path / "toy-flat-teacher").iterdir()
+    again = ["train", "toy-flat", "--resume", str(run), *root]
+    assert main([*again, "--iterations", "5"]) == 0
+    assert len((run / "curve.jsonl").read_text().splitlines()) == 5
+    assert main([*again, "--set", "epochs=3"]) == 2
+    assert "--set cannot change a run that is resumed" in said(capsys)
+    assert main(["train", "go2-flat", "--resume", str(run), *root]) == 2
+    assert "is a run of 'toy-flat', not of 'go2-flat'" in said(capsys)
+    assert main(["export", str(run)]) == 2
+    assert "which sees what only a simulator knows" in said(capsys)
