@@ -47,7 +47,7 @@ class Losses(NamedTuple):
     """Mean KL(old policy ‖ new policy), when the learning rate follows it"""
 
 
-class PPO(RslRlPPO):  # type: ignore[misc]
+class PPO(RslRlPPO):
     """Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347)."""
 
     def __init__(
@@ -214,7 +214,7 @@ class PPO(RslRlPPO):  # type: ignore[misc]
             return float(self.learning_rate)
         if self.is_multi_gpu:
             torch.distributed.all_reduce(kl, op=torch.distributed.ReduceOp.SUM)
-            kl /= self.gpu_world_size
+            kl.div_(self.gpu_world_size)
         rate = float(self.learning_rate)
         if self.gpu_global_rank == 0:
             if kl > self.desired_kl * 2.0:

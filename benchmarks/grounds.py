@@ -86,7 +86,7 @@ def main(
     seed: int = 20_000,
     report: Path | None = None,
 ) -> None:
-    """Write benchmarks/results/grounds-<task>.json; prints teacher/student by kind, easy to hard."""
+    """Write benchmarks/results/grounds-<task>.json; prints teacher/student by kind, easy first."""
     full = replace(envs.known_tasks()[task](), curriculum=None)
     results: dict[str, Any] = {"task": task, "num_envs": num_envs, "seed": seed, "bound": BOUND}
     for who, run in (("teacher", teacher), ("student", student)):

@@ -196,7 +196,7 @@ class Terrain:
         kinds = self.column_kinds()
         difficulty = tuple(row / max(self.rows - 1, 1) for row in range(self.rows))
         cells, edge = round(self.tile / self.cell), round(self.border / self.cell)
-        at = (np.arange(cells + 1) - cells / 2) * self.cell
+        at = (np.arange(cells + 1, dtype=np.float64) - cells / 2) * self.cell
         x, y = np.meshgrid(at, at, indexing="ij")
         shape = (self.rows * cells + 2 * edge + 1, len(kinds) * cells + 2 * edge + 1)
         heights = np.zeros(shape, dtype=np.float32)

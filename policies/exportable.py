@@ -108,4 +108,5 @@ def scriptable(model: "Model") -> nn.Module:
             f"TorchScript with {len(inputs) - 1} states ({policy.input_names[1:]}); export to ONNX"
         )
     step = cast(nn.Module, torch.jit.trace(policy, inputs))  # type: ignore[no-untyped-call]
-    return _Feedforward(step) if len(inputs) == 1 else _Recurrent(step, inputs[1])
+    state = inputs[1:]
+    return _Recurrent(step, state[0]) if state else _Feedforward(step)

@@ -182,7 +182,8 @@ class Model(MLPModel):
             return self._head_input(self.encoder(x, ())[0], x)
         if masks is not None:
             latent, _ = self.encoder.sequence(x, self._entering(x.shape[1], hidden_state))
-            return unpad_trajectories(self._head_input(latent, x), masks)
+            unpadded: Tensor = unpad_trajectories(self._head_input(latent, x), masks)
+            return unpadded
         state = self._entering(x.shape[0], self._state if hidden_state is None else hidden_state)
         latent, self._state = self.encoder(x, state)
         return self._head_input(latent, x)
@@ -232,8 +233,10 @@ class Model(MLPModel):
     def output_std(self) -> Tensor:
         """The std of the current output distribution (..., A); zeros (A,) without one."""
         if self.distribution is None:
-            return next(self.parameters()).new_zeros(self._output_dim)
-        return self.distribution.std
+            zeros: Tensor = next(self.parameters()).new_zeros(self._output_dim)
+            return zeros
+        std: Tensor = self.distribution.std
+        return std
 
     def update_normalization(self, obs: TensorDict) -> None:
         """Learn from observations of any leading dimensions, and put the std inside its bounds."""

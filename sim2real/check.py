@@ -148,7 +148,10 @@ def check(
     if out is not None:
         from tutelage.sim2real import report  # drawing is not needed for the numbers
 
-        report.write(result, plan, out, mjcf=model, video=video, curve=curve)
+        report.write(
+            result,  # pyright: ignore[reportArgumentType]  # this file's class, by its other path
+            plan, out, mjcf=model, video=video, curve=curve,
+        )
     return result
 
 

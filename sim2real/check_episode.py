@@ -268,7 +268,7 @@ def run(
 
 def entries(command: tuple[float, ...], names: list[str]) -> Floats:
     """The contract's command entries, from (vx, vy, wz)."""
-    by_name = dict(zip(("vx", "vy", "wz"), command, strict=True))
+    by_name: dict[str, float] = dict(zip(("vx", "vy", "wz"), command, strict=True))
     return np.array([by_name.get(name, 0.0) for name in names])
 
 

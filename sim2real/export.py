@@ -127,7 +127,7 @@ def _write(graph: bytes, contract: Contract, path: Path) -> Path:
 
 def _sensed_group(model: Model, env: Env) -> str:
     """The one observation group that the policy reads, refused where a robot cannot supply it."""
-    groups = list(model.obs_groups)
+    groups: list[str] = list(model.obs_groups)
     hidden = [group for group in groups if group not in SENSED]
     if hidden:
         raise ExportError(

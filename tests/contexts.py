@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+
 from tutelage.envs.state import Context, State
 
 B, J, F, K = 3, 2, 2, 2
@@ -32,7 +33,8 @@ def state(**values: Any) -> State:
         object_vel_w=zeros(B, 0, 6),
         faulty=zeros(B, dtype=torch.bool),
     )
-    return replace(rest, **{name: _like(value, getattr(rest, name)) for name, value in values.items()})
+    values = {name: _like(value, getattr(rest, name)) for name, value in values.items()}
+    return replace(rest, **values)
 
 
 def context(*, at: State | None = None, **values: Any) -> Context:

@@ -27,7 +27,7 @@ class DummyEnv(VecEnv):
 
     def __init__(self, num_envs: int = 4, seed: int = 0) -> None:
         self.num_envs = num_envs
-        self.cfg = {}
+        self.cfg: dict[str, object] = {}
         self.generator = torch.Generator().manual_seed(seed)
         self.episode_length_buf = torch.zeros(num_envs, dtype=torch.long)
         self.x = torch.zeros(num_envs, 2)

@@ -24,7 +24,7 @@ MODEL = "tutelage.policies.model:Model"
 B, STEPS = 4, 3
 
 
-class DummyEnv(VecEnv):  # type: ignore[misc]
+class DummyEnv(VecEnv):
     def __init__(self) -> None:
         self.num_envs, self.num_actions, self.max_episode_length = B, 2, 5
         self.device, self.cfg = "cpu", dict[str, str]()

@@ -24,7 +24,7 @@ B, STEPS, SIZE, ACTIONS = 6, 4, 3, 2
 MODEL = "tutelage.policies.model:Model"
 
 
-class DummyEnv(VecEnv):  # type: ignore[misc]
+class DummyEnv(VecEnv):
     """B copies of x' = 0.9 x + a, of which the student sees two thirds, with the last actions."""
 
     def __init__(self) -> None:

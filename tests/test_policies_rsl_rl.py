@@ -31,7 +31,8 @@ class DummyEnv(VecEnv):
 
     def __init__(self) -> None:
         self.num_envs, self.num_actions, self.max_episode_length = B, 2, 7
-        self.device, self.cfg = torch.device("cpu"), {}
+        self.device = torch.device("cpu")
+        self.cfg: dict[str, object] = {}
         self.episode_length_buf = torch.arange(B) % 7
         self.seen = torch.randn(B, 2)
 

@@ -21,7 +21,7 @@ from tutelage.algos.ppo import PPO
 B, STEPS, SIZE, ACTIONS = 6, 4, 3, 2
 
 
-class DummyEnv(VecEnv):  # type: ignore[misc]
+class DummyEnv(VecEnv):
     """B copies of x' = 0.9 x + a; an episode of world i lasts 3 + i steps."""
 
     def __init__(self) -> None:
