@@ -11,8 +11,8 @@ windows, and what is to be quoted are the ratios. Nothing here asserts a time.
 Physics and environment get the same actions: uniform draws of +-0.2 (+-0.05 rad for most robots)
 around the rest pose, new in every control step, so that robots stay on their feet and every
 window meets the same contacts. There is no curriculum: environments stand on ground of every kind
-and difficulty. Before a window all environments are reset and settle untimed, and
-their clocks are spread out, so that resets at the end of an episode happen at their usual rate.
+and difficulty. Before a window all environments are reset and settle untimed, and their clocks are
+spread out, so that resets at the end of an episode happen at their usual rate.
 Training acts by its own policy, and meets what an untrained policy meets.
 
 A task called `<robot>-flat` is measured together with `<robot>-rough`, and the other way round.
@@ -112,7 +112,7 @@ def measure(recipe: Recipe, plan: Plan, on_window: OnWindow | None = None) -> di
 
 def whole(task: str, plan: Plan) -> Env:
     """The task without its curriculum: every command, every kind and difficulty of ground."""
-    value = dataclasses.replace(envs.tasks()[task](), curriculum=None)
+    value = dataclasses.replace(envs.known_tasks()[task](), curriculum=None)
     return envs.build(value, num_envs=plan.num_envs)
 
 
