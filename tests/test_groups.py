@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from tests.contexts import B, context
 from tutelage.envs.groups import Group, History
 from tutelage.envs.state import Context
 from tutelage.envs.task import Observation
-
-from tests.contexts import B, context
 
 CPU = torch.device("cpu")
 

@@ -8,12 +8,12 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor
+
+from tests.contexts import B, context, state
 from tutelage.assets.robot import Gait
 from tutelage.envs.terms import observations as see
 from tutelage.envs.terms import rewards as earn
 from tutelage.envs.terms import terminations as end
-
-from tests.contexts import B, context, state
 
 TROT = Gait(frequency=2.0, offsets=(0.0, 0.5), duty=0.6, swing_height=0.1)
 
