@@ -177,8 +177,8 @@ class Distribution:
         speed = uniform(9, self.wind)
         return Quadrotors(
             mass=mass,
-            inertia=np.outer(roll, CRAZYFLIE_INERTIA / CRAZYFLIE_INERTIA[0]),
-            curve=np.outer(thrust, CRAZYFLIE_CURVE / CRAZYFLIE_CURVE.sum()),
+            inertia=roll[:, None] * (CRAZYFLIE_INERTIA / CRAZYFLIE_INERTIA[0]),
+            curve=thrust[:, None] * (CRAZYFLIE_CURVE / CRAZYFLIE_CURVE.sum()),
             strength=np.ones((count, 4)),
             place=offset[:, None, None] * CORNERS,
             reaction=np.outer(uniform(4, self.torque_constant), SPIN),

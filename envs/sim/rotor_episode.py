@@ -115,7 +115,7 @@ def count(tile: Any, steps: Array, fell: Array, late: Array, horizon: Any) -> bo
         steps[k] += 1
         late[k] = (steps[k] >= horizon) & (not fell[k])
         ends += late[k] | fell[k]
-    return ends > 0
+    return bool(ends > 0)
 
 
 @compiled
