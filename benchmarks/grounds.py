@@ -71,11 +71,26 @@ def table(env: Env, success: Tensor) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def show(results: Mapping[str, Any]) -> None:
-    for kind, bands in results["teacher"].items():
-        pairs = zip(bands, results["student"][kind], strict=True)
-        cells = [f"{t['success']:.2f}/{s['success']:.2f}" for t, s in pairs]
-        print(f"{kind:12} {'  '.join(cells)}")
+def markdown(results: Mapping[str, Any]) -> str:
+    """The table people read: teacher and student in training's simulator, student in the check."""
+    bands = [f"{i / BANDS:g} to {(i + 1) / BANDS:g}" for i in range(BANDS)]
+    lines = [
+        f"# {results['task']}: success by kind of ground and difficulty",
+        "",
+        "Teacher / student in the training simulator / student in the independent check, whose "
+        "four sizes are those of difficulty 0.25, 0.5, 0.75 and 1.",
+        "",
+        f"| ground | {' | '.join(bands)} |",
+        "|---" * (BANDS + 1) + "|",
+    ]
+    for kind, teacher in results["teacher"].items():
+        cells = []
+        for i, (t, s) in enumerate(zip(teacher, results["student"][kind], strict=True)):
+            checked = results.get("check", {}).get("grounds", {}).get(kind, [])
+            third = f"{checked[i]['success']:.2f}" if i < len(checked) else "-"
+            cells.append(f"{t['success']:.2f} / {s['success']:.2f} / {third}")
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main(
@@ -102,8 +117,8 @@ def main(
     }
     path = RESULTS / f"grounds-{task}.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
-    show(results)
-    print(path)
+    path.with_suffix(".md").write_text(markdown(results))
+    print(markdown(results), path)
 
 
 if __name__ == "__main__":

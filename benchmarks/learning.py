@@ -56,6 +56,9 @@ def summary(run: Path, threshold: float) -> dict[str, Any]:
             [row["env_steps"], round(row["seconds"], 1), round(row["metrics"][METRIC], 4)]
             for row in rows
         ],
+        "evaluation": {
+            path.stem: runs.read_json(path)["results"] for path in sorted(run.glob("eval/*.json"))
+        },
         "git": meta["git"],
         "machine": meta["machine"],
         "packages": meta["versions"],
