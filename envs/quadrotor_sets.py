@@ -58,7 +58,8 @@ def crazyflie() -> Quadrotors:
     c0, c1, c2 = CRAZYFLIE_CURVE
     return _platform(
         mass=CRAZYFLIE_MASS, inertia=(x, y, z), curve=(c0, c1, c2),
-        place=(CRAZYFLIE_OFFSET, CRAZYFLIE_OFFSET), torque=4.665e-3, rise=0.05545, fall=0.24939,
+        place=(CRAZYFLIE_OFFSET, CRAZYFLIE_OFFSET), torque=4.665e-3,
+        rise=0.05545454545454546, fall=0.24939393939393945,
     )  # fmt: skip
 
 
