@@ -151,9 +151,7 @@ class Flights(Rotors):
         parallel: bool = False,
     ) -> None:
         rules = rules or Rules()
-        super().__init__(
-            quadrotors, dt=rules.dt, floor=rules.floor, dtype=dtype, parallel=parallel
-        )
+        super().__init__(quadrotors, dt=rules.dt, floor=rules.floor, dtype=dtype, parallel=parallel)
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed is {seed}; it is a number of 64 bits, 0 or more")
         self.rules, self._seed = rules, np.uint64(seed)
