@@ -18,6 +18,7 @@ def bench(command: commands.Bench) -> int:
     for name in ("num_envs", "windows", "steps"):
         if getattr(command, name) < 1:
             raise UserError(f"{name} must be at least 1, not {getattr(command, name)}")
+    from tutelage.algos.runs import Interrupted
     from tutelage.benchmarks import velocity
 
     plan = velocity.Plan(
@@ -25,7 +26,10 @@ def bench(command: commands.Bench) -> int:
     )
     with Line() as line:
         line.begin(f"bench {recipe.name}")
-        result = velocity.measure(recipe, plan, line.count)
+        try:
+            result = velocity.measure(recipe, plan, line.count)
+        except Interrupted:  # the trainer's word for Ctrl-C; there is no run to resume
+            raise KeyboardInterrupt from None
         line.end("measured")
     out = command.out or RESULTS / f"{recipe.name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
